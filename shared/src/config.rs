@@ -1,0 +1,262 @@
+//! The configuration: from what was typed (files, environment, flags) to one checked [`Config`].
+//!
+//! Two levels. What was typed is a flat list of settings with their origin (file and line, variable,
+//! flag); what the program uses is this ready-built tree, parsed and checked as a whole. All faults
+//! are reported at once, each with its place and the nearest valid name, before a port is bound.
+
+mod settings;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub use self::settings::*;
+use crate::log::kafka::KafkaConfig;
+use crate::route::Router;
+use crate::tenant::TenantId;
+
+/// Everything a process needs to know, checked.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where events and effects live.
+    pub backend: Backend,
+    /// Type → class → partition.
+    pub router: Router,
+    /// The HTTP side.
+    pub ingress: IngressConfig,
+    /// The applying side.
+    pub consumer: ConsumerConfig,
+    /// Where `/metrics`, `/livez`, `/readyz` and the look-ups are served.
+    pub admin_listen: SocketAddr,
+}
+
+/// The two ways the same code runs.
+#[derive(Clone, Debug)]
+pub enum Backend {
+    /// One process, no services: embedded log and SQLite under one directory.
+    Embedded(EmbeddedConfig),
+    /// Apache Kafka and PostgreSQL.
+    Cluster {
+        /// How to reach the log.
+        kafka: KafkaConfig,
+        /// How to reach the database.
+        postgres: PostgresConfig,
+    },
+}
+
+/// The embedded log and its neighbour, the SQLite database.
+#[derive(Clone, Debug)]
+pub struct EmbeddedConfig {
+    /// Holds `lock`, `log/`, `effects.sqlite` and `dev-key`.
+    pub data_dir: PathBuf,
+    /// Retention: the log's oldest applied records go when it is larger than this.
+    pub retention_bytes: u64,
+    /// Retention: applied records older than this go.
+    pub retention_ms: u64,
+    /// The most records one group commit holds.
+    pub commit_records_max: usize,
+    /// The most bytes that wait for the group commit; beyond it appends are refused as full.
+    pub queue_bytes_max: usize,
+}
+
+/// PostgreSQL.
+#[derive(Clone)]
+pub struct PostgresConfig {
+    /// `postgres://user:password@host:port/database`; the password is never printed.
+    pub url: String,
+    /// Connections of one process.
+    pub connections_max: u32,
+}
+
+impl std::fmt::Debug for PostgresConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PostgresConfig")
+            .field("url", &"(secret)")
+            .field("connections_max", &self.connections_max)
+            .finish()
+    }
+}
+
+/// The ingress and its bounds.
+#[derive(Clone, Debug)]
+pub struct IngressConfig {
+    /// Where producers post.
+    pub listen: SocketAddr,
+    /// Threads, one current-thread runtime each; 0 = one per core.
+    pub threads: usize,
+    /// The largest body on the wire, in bytes.
+    pub body_bytes_max: usize,
+    /// The largest body after inflating, in bytes.
+    pub inflated_bytes_max: usize,
+    /// The largest factor inflating may gain over what was sent.
+    pub inflate_ratio_max: usize,
+    /// The largest single event, in bytes.
+    pub event_bytes_max: usize,
+    /// The most events in one request.
+    pub batch_events_max: usize,
+    /// The deepest nesting of a JSON text.
+    pub json_depth_max: usize,
+    /// The most members of one JSON object.
+    pub json_members_max: usize,
+    /// The most bytes of bodies held at one time by the process; beyond it 503.
+    pub inflight_bytes_max: usize,
+    /// The most connections open at one time.
+    pub connections_max: usize,
+    /// From the connection's first byte to the end of a request's head.
+    pub head_timeout: Duration,
+    /// From the head to the body's last byte.
+    pub body_timeout: Duration,
+    /// From the append to the answer; later is 504.
+    pub request_timeout: Duration,
+    /// A drain lets requests in flight finish for so long.
+    pub drain_timeout: Duration,
+    /// What is known of the types that may be posted.
+    pub schemas: SchemasConfig,
+    /// Who may post to `/v1/events`.
+    pub keys: Vec<KeyConfig>,
+    /// Webhook sources by name: `/v1/sources/{name}`.
+    pub sources: Vec<SourceConfig>,
+}
+
+/// The schema registry of `/v1/events`.
+#[derive(Clone, Debug)]
+pub struct SchemasConfig {
+    /// What a violation leads to.
+    pub mode: SchemaMode,
+    /// Whether a type without a schema is refused (422) or accepted unchecked.
+    pub unknown_type: UnknownType,
+    /// The registered schemas.
+    pub entries: Vec<SchemaEntry>,
+}
+
+/// One registered schema: checks the `data` of events of `event_type`.
+#[derive(Clone, Debug)]
+pub struct SchemaEntry {
+    /// The exact type.
+    pub event_type: String,
+    /// The JSON Schema file (draft 2020-12 or draft-07).
+    pub file: PathBuf,
+    /// Only for this tenant; `None` = for all.
+    pub tenant: Option<TenantId>,
+}
+
+/// What a schema violation leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SchemaMode {
+    /// 422.
+    Enforce,
+    /// Counted and logged, accepted.
+    Warn,
+    /// Not looked at.
+    Off,
+}
+
+/// What an event whose type has no schema leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnknownType {
+    /// 422 `unknown_type`.
+    Reject,
+    /// Accepted without a check.
+    Accept,
+}
+
+/// A credential at rest: the presented key is `<id>.<secret>`, only the secret's hash is kept.
+#[derive(Clone, Debug)]
+pub struct KeyConfig {
+    /// The key's public id.
+    pub id: String,
+    /// SHA-256 of the secret.
+    pub secret_sha256: [u8; 32],
+    /// Whom it writes for.
+    pub tenant: TenantId,
+}
+
+/// A webhook source.
+#[derive(Clone, Debug)]
+pub struct SourceConfig {
+    /// The last segment of its path.
+    pub name: String,
+    /// CloudEvents `source` of its events.
+    pub source: String,
+    /// How the sender signs; `None` only where the config says `signature = "none"`.
+    pub signature: Option<SignatureConfig>,
+    /// Where the event's id comes from (the sender's delivery id).
+    pub id: Extract,
+    /// Where the type comes from.
+    pub event_type: Extract,
+    /// Put before the extracted type: `com.github.` + `push`.
+    pub type_prefix: String,
+    /// Where the tenant comes from, first match wins; a text that is no tenant name is skipped.
+    pub tenant: Vec<Extract>,
+    /// The tenant when none of them matches; `None` = 422.
+    pub tenant_default: Option<TenantId>,
+    /// Where the entity comes from, first match wins; none is fine.
+    pub entity: Vec<Extract>,
+    /// The schema of the bodies, if any.
+    pub schema: Option<SourceSchema>,
+}
+
+/// A JSON Schema file for a source's bodies.
+#[derive(Clone, Debug)]
+pub struct SourceSchema {
+    /// The file.
+    pub file: PathBuf,
+    /// JSON Pointer into it with `{type}` for the extracted type: `#/definitions/{type}_event`.
+    /// A type without that definition is unknown (422). Without a pointer the whole file applies.
+    pub pointer: Option<String>,
+    /// What a violation leads to.
+    pub mode: SchemaMode,
+}
+
+/// Where a text comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Extract {
+    /// A header, lower case: `header:x-github-delivery`.
+    Header(String),
+    /// A JSON Pointer (RFC 6901) into the body to a string or an integer: `pointer:/repository/id`.
+    Pointer(String),
+}
+
+/// HMAC-SHA256 over the raw body, hex in a header (GitHub's `X-Hub-Signature-256: sha256=…`).
+#[derive(Clone)]
+pub struct SignatureConfig {
+    /// The header, lower case.
+    pub header: String,
+    /// What stands before the hex digits in the header: `sha256=`.
+    pub prefix: String,
+    /// The shared secret.
+    pub secret: Vec<u8>,
+}
+
+impl std::fmt::Debug for SignatureConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SignatureConfig")
+            .field("header", &self.header)
+            .field("prefix", &self.prefix)
+            .field("secret", &"(secret)")
+            .finish()
+    }
+}
+
+/// The consumer and its bounds.
+#[derive(Clone, Debug)]
+pub struct ConsumerConfig {
+    /// The pipeline's name: Kafka's group id and part of every progress row's key.
+    pub pipeline: String,
+    /// This process in the group (`group.instance.id`); the host name by default.
+    pub instance: String,
+    /// The most records of one batch, and so of one transaction.
+    pub batch_records_max: usize,
+    /// The most bytes of one batch.
+    pub batch_bytes_max: usize,
+    /// How long a read waits for the first record.
+    pub poll_wait: Duration,
+    /// Deduplication window: one effect per identity within it. Also the width of an id bucket.
+    pub dedupe_window: Duration,
+    /// The first wait after a transient failure; doubles, with full jitter.
+    pub retry_backoff_min: Duration,
+    /// The longest wait between tries.
+    pub retry_backoff_max: Duration,
+    /// A drain lets the running batch finish for so long.
+    pub drain_timeout: Duration,
+}

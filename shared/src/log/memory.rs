@@ -1,0 +1,235 @@
+//! The log in memory: for tests and benches. Same contract as the others, but it dies with the
+//! process, and its failures are scripted.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use super::{AppendError, Change, NewRecord, ReadBounds, ReadError, Record, Ticket};
+use crate::position::{Offset, PartitionId, Position};
+
+/// Records in memory. Cheap to clone; all clones are one log.
+#[derive(Clone, Debug)]
+pub struct MemoryLog(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    ids: Vec<PartitionId>,
+    state: Mutex<State>,
+    appended: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    partitions: BTreeMap<PartitionId, Vec<Record>>,
+    mirrored: BTreeMap<PartitionId, Offset>,
+    script: VecDeque<Fault>,
+    held: Vec<Ticket>,
+}
+
+/// What happens to one append, in the order in which they are scripted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Nothing is written, the ticket says so.
+    Refuse(AppendError),
+    /// The record is written, but nobody says so: the ticket stays open.
+    Silent,
+    /// The append works.
+    Pass,
+}
+
+impl MemoryLog {
+    /// An empty log of these partitions.
+    pub fn new(ids: impl IntoIterator<Item = PartitionId>) -> Self {
+        Self(Arc::new(Shared {
+            ids: ids.into_iter().collect(),
+            state: Mutex::default(),
+            appended: Notify::new(),
+        }))
+    }
+
+    /// The next appends meet these fates; after them, appends pass again.
+    pub fn script(&self, faults: impl IntoIterator<Item = Fault>) {
+        self.0.state.lock().script.extend(faults);
+    }
+
+    /// Everything in the log, partition by partition, in order.
+    pub fn records(&self) -> Vec<Record> {
+        self.0.state.lock().partitions.values().flatten().cloned().collect()
+    }
+
+    /// The last position mirrored for a partition.
+    pub fn mirrored(&self, id: PartitionId) -> Option<Offset> {
+        self.0.state.lock().mirrored.get(&id).copied()
+    }
+
+    /// See [`super::Log::append`].
+    pub fn append(&self, record: &NewRecord<'_>, ticket: Ticket) {
+        let mut state = self.0.state.lock();
+        let fault = state.script.pop_front().unwrap_or(Fault::Pass);
+        if let Fault::Refuse(error) = fault {
+            drop(state);
+            ticket.settle(Err(error));
+            return;
+        }
+        let partition = state.partitions.entry(record.id).or_default();
+        let position = Position { id: record.id, offset: Offset(partition.len() as i64) };
+        partition.push(Record {
+            position,
+            timestamp: record.timestamp,
+            key: Bytes::copy_from_slice(record.key),
+            value: Bytes::copy_from_slice(record.value),
+            headers: record
+                .headers
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), Bytes::copy_from_slice(value)))
+                .collect(),
+        });
+        if fault == Fault::Silent {
+            state.held.push(ticket);
+            drop(state);
+        } else {
+            drop(state);
+            ticket.settle(Ok(position));
+        }
+        self.0.appended.notify_waiters();
+    }
+
+    /// See [`super::Scanner::range`].
+    pub fn range(&self, id: PartitionId) -> Result<(Offset, Offset), ReadError> {
+        Ok((Offset(0), self.end(id)))
+    }
+
+    /// See [`super::Scanner::scan`].
+    pub fn scan(
+        &self,
+        id: PartitionId,
+        from: Offset,
+        to: Offset,
+        visit: &mut dyn FnMut(&Record) -> ControlFlow<()>,
+    ) -> Result<(), ReadError> {
+        let state = self.0.state.lock();
+        for record in state.partitions.get(&id).into_iter().flatten() {
+            let offset = record.position.offset;
+            if offset >= from && offset < to && visit(record).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// All partitions, for one reader for ever.
+    pub fn subscribe(&self) -> Assignment {
+        Assignment { log: self.clone(), stage: Stage::Fresh, left: Notify::new() }
+    }
+
+    fn end(&self, id: PartitionId) -> Offset {
+        let state = self.0.state.lock();
+        Offset(state.partitions.get(&id).map_or(0, Vec::len) as i64)
+    }
+}
+
+/// All partitions, from [`MemoryLog::subscribe`].
+#[derive(Debug)]
+pub struct Assignment {
+    log: MemoryLog,
+    stage: Stage,
+    left: Notify,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Fresh,
+    Assigned,
+    Leaving,
+    Left,
+}
+
+impl Assignment {
+    /// See [`super::Subscription::next`].
+    pub async fn next(&mut self) -> Option<Change> {
+        loop {
+            match self.stage {
+                Stage::Fresh => {
+                    self.stage = Stage::Assigned;
+                    return Some(Change::Assigned(self.log.0.ids.clone()));
+                }
+                Stage::Assigned => self.left.notified().await,
+                Stage::Leaving => {
+                    self.stage = Stage::Left;
+                    return Some(Change::Revoked(self.log.0.ids.clone(), super::Drained(None)));
+                }
+                Stage::Left => return None,
+            }
+        }
+    }
+
+    /// See [`super::Subscription::first_position`].
+    pub fn first_position(&self, id: PartitionId) -> Result<Offset, ReadError> {
+        Ok(self.log.mirrored(id).unwrap_or(Offset(0)))
+    }
+
+    /// See [`super::Subscription::start`].
+    pub fn start(&self, id: PartitionId, from: Offset) -> Result<PartitionReader, ReadError> {
+        Ok(PartitionReader { log: self.log.clone(), id, next: from })
+    }
+
+    /// See [`super::Subscription::leave`].
+    pub fn leave(&mut self) {
+        if self.stage != Stage::Left {
+            self.stage = Stage::Leaving;
+            self.left.notify_one();
+        }
+    }
+}
+
+/// A cursor in one partition.
+#[derive(Debug)]
+pub struct PartitionReader {
+    log: MemoryLog,
+    id: PartitionId,
+    next: Offset,
+}
+
+impl PartitionReader {
+    /// See [`super::Reader::read`].
+    pub async fn read(
+        &mut self,
+        bounds: &ReadBounds,
+        into: &mut Vec<Record>,
+    ) -> Result<(), ReadError> {
+        let end = self.log.end(self.id);
+        if self.next > end {
+            return Err(ReadError::Gap { wanted: self.next, low: Offset(0), end });
+        }
+        let appended = self.log.0.appended.notified();
+        if self.next == self.log.end(self.id) {
+            let _ = tokio::time::timeout(bounds.wait, appended).await;
+        }
+        let (mut records, mut bytes) = (0, 0);
+        self.log.scan(self.id, self.next, Offset(i64::MAX), &mut |record| {
+            bytes += record.size_bytes();
+            records += 1;
+            into.push(record.clone());
+            self.next = record.position.offset.next();
+            match records >= bounds.records_max || bytes >= bounds.bytes_max {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            }
+        })
+    }
+
+    /// See [`super::Reader::end`].
+    pub fn end(&self) -> Offset {
+        self.log.end(self.id)
+    }
+
+    /// See [`super::Reader::mirror`].
+    pub fn mirror(&self, next: Offset) {
+        self.log.0.state.lock().mirrored.insert(self.id, next);
+    }
+}
