@@ -4,15 +4,33 @@
 //! flag); what the program uses is this ready-built tree, parsed and checked as a whole. All faults
 //! are reported at once, each with its place and the nearest valid name, before a port is bound.
 
+mod build;
+mod document;
+mod entries;
+mod fault;
+mod keys;
+mod nearest;
+mod reference;
+mod relations;
 mod settings;
+mod summary;
+#[cfg(test)]
+mod tests;
+mod value;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use self::settings::*;
+pub use self::fault::{ConfigError, Fault, Origin};
+pub use self::keys::{KEYS, Key, Kind, Unit};
+pub use self::reference::{Explanation, explain, reference_markdown};
+pub use self::relations::{
+    MESSAGE_TIMEOUT_MS, OUTAGE_BUDGET_MS, RECORD_OVERHEAD_BYTES_MAX, REQUEST_MARGIN_MS,
+};
+pub use self::settings::{Purpose, Sources};
 use crate::log::kafka::KafkaConfig;
-use crate::route::Router;
+use crate::route::{ClassRule, Router};
 use crate::tenant::TenantId;
 
 /// Everything a process needs to know, checked.
@@ -22,6 +40,8 @@ pub struct Config {
     pub backend: Backend,
     /// Type → class → partition.
     pub router: Router,
+    /// The class table the router was built from, for people to read.
+    pub classes: Vec<ClassRule>,
     /// The HTTP side.
     pub ingress: IngressConfig,
     /// The applying side.

@@ -1,0 +1,284 @@
+//! The entries that users name: keys, schemas, webhook sources, and where their secrets come from.
+//!
+//! A secret is read from a variable or a file, never from a setting, and never repeated in a fault.
+
+use std::path::Path;
+
+use super::build::{mode, path, text};
+use super::settings::Settings;
+use super::value::{Value, Wrong, digest, identifier};
+use super::{
+    Extract, KeyConfig, Purpose, SchemaEntry, SignatureConfig, SourceConfig, SourceSchema, Sources,
+};
+use crate::tenant::TenantId;
+
+/// The largest file that holds a secret, in bytes.
+const SECRET_BYTES_MAX: usize = 16 * 1024;
+
+/// Whether this process checks credentials, and so needs their secrets.
+fn serves(purpose: Purpose) -> bool {
+    matches!(purpose, Purpose::Dev | Purpose::Ingress | Purpose::Check)
+}
+
+/// The keys; none where no producer is served.
+pub(super) fn keys(settings: &mut Settings, sources: &Sources, purpose: Purpose) -> Vec<KeyConfig> {
+    let mut keys: Vec<KeyConfig> = Vec::new();
+    for index in 0..settings.entries("key") {
+        let entry = format!("key[{index}]");
+        let id = required(settings, &entry, "id", text);
+        let tenant = required(settings, &entry, "tenant", tenant);
+        if let Some(id) = &id
+            && keys.iter().any(|key| key.id == *id)
+        {
+            let path = format!("{entry}.id");
+            let message = format!("`{id}` is another key's id");
+            settings.fault(settings.origin(&path), &path, Wrong::new(message));
+        }
+        let secret_sha256 = secret_digest(settings, sources, purpose, &entry);
+        if let (Some(id), Some(tenant), Some(secret_sha256)) = (id, tenant, secret_sha256) {
+            keys.push(KeyConfig { id, secret_sha256, tenant });
+        }
+    }
+    if serves(purpose) { keys } else { Vec::new() }
+}
+
+fn secret_digest(
+    settings: &mut Settings,
+    sources: &Sources,
+    purpose: Purpose,
+    entry: &str,
+) -> Option<[u8; 32]> {
+    let inline = format!("{entry}.secret_sha256");
+    let variable = format!("{entry}.secret_sha256_env");
+    match (settings.value(&inline).cloned(), text(settings, &variable)) {
+        (Some(Value::Digest(digest)), None) => Some(digest),
+        (None, Some(name)) if serves(purpose) => {
+            let wrong = match sources.variable(&name) {
+                None => Wrong::new(format!("the variable {name} is not set")),
+                Some(hex) => match digest(hex.trim()) {
+                    Some(digest) => return Some(digest),
+                    None => Wrong::new(format!(
+                        "the variable {name} does not hold a SHA-256 in hex (64 digits)"
+                    )),
+                },
+            };
+            settings.fault(settings.origin(&variable), &variable, wrong);
+            None
+        }
+        (None, Some(_)) => Some([0; 32]),
+        (None, None) if settings.is_faulty(&inline) || settings.is_faulty(&variable) => None,
+        (None, None) => {
+            missing(settings, entry, "secret_sha256", "or `secret_sha256_env`");
+            None
+        }
+        _ => {
+            let message = "`secret_sha256` is given too; one of them is enough";
+            settings.fault(settings.origin(&variable), &variable, Wrong::new(message));
+            None
+        }
+    }
+}
+
+/// The registered schemas.
+pub(super) fn schemas(settings: &mut Settings) -> Vec<SchemaEntry> {
+    let mut schemas: Vec<SchemaEntry> = Vec::new();
+    for index in 0..settings.entries("schema") {
+        let entry = format!("schema[{index}]");
+        let event_type = required(settings, &entry, "type", text);
+        let file = required(settings, &entry, "file", path);
+        let tenant = tenant(settings, &format!("{entry}.tenant"));
+        if let Some(file) = &file {
+            exists(settings, file, &format!("{entry}.file"));
+        }
+        let (Some(event_type), Some(file)) = (event_type, file) else { continue };
+        if schemas.iter().any(|s| s.event_type == event_type && s.tenant == tenant) {
+            let path = format!("{entry}.type");
+            let message = "the type has another schema for the same tenants";
+            settings.fault(settings.origin(&path), &path, Wrong::new(message));
+        }
+        schemas.push(SchemaEntry { event_type, file, tenant });
+    }
+    schemas
+}
+
+/// The webhook sources; their secrets only where producers are served.
+pub(super) fn sources(
+    settings: &mut Settings,
+    sources: &Sources,
+    purpose: Purpose,
+) -> Vec<SourceConfig> {
+    let names = settings.names("source");
+    names.iter().filter_map(|name| source(settings, sources, purpose, name)).collect()
+}
+
+fn source(
+    settings: &mut Settings,
+    sources: &Sources,
+    purpose: Purpose,
+    name: &str,
+) -> Option<SourceConfig> {
+    let entry = format!("source.{name}");
+    if !identifier(name) {
+        let message = "a source's name is 1 to 64 of A-Z a-z 0-9 _ -";
+        settings.fault(settings.origin(&entry), &entry, Wrong::new(message));
+    }
+    let source = required(settings, &entry, "source", text);
+    let id = required(settings, &entry, "id", extract);
+    let event_type = required(settings, &entry, "type", extract);
+    let tenants = extracts(settings, &format!("{entry}.tenant"));
+    let tenant_default = tenant(settings, &format!("{entry}.tenant_default"));
+    if tenants.is_empty() && tenant_default.is_none() {
+        missing(settings, &entry, "tenant", "or `tenant_default`");
+    }
+    let signature = signature(settings, sources, purpose, &entry);
+    Some(SourceConfig {
+        name: name.to_owned(),
+        source: source?,
+        signature,
+        id: id?,
+        event_type: event_type?,
+        type_prefix: text(settings, &format!("{entry}.type_prefix")).unwrap_or_default(),
+        tenant: tenants,
+        tenant_default,
+        entity: extracts(settings, &format!("{entry}.entity")),
+        schema: source_schema(settings, &entry),
+    })
+}
+
+fn source_schema(settings: &mut Settings, entry: &str) -> Option<SourceSchema> {
+    let member = |name: &str| format!("{entry}.schema.{name}");
+    let file = path(settings, &member("file"))?;
+    exists(settings, &file, &member("file"));
+    let pointer = text(settings, &member("pointer"));
+    Some(SourceSchema { file, pointer, mode: mode(settings, &member("mode")) })
+}
+
+fn signature(
+    settings: &mut Settings,
+    sources: &Sources,
+    purpose: Purpose,
+    entry: &str,
+) -> Option<SignatureConfig> {
+    let table = format!("{entry}.signature");
+    let is_table = !settings.names(&table).is_empty();
+    if text(settings, &table).is_some() {
+        if is_table {
+            let message = "is `none`, and a scheme is given too";
+            settings.fault(settings.origin(&table), &table, Wrong::new(message));
+        }
+        return None;
+    }
+    if !is_table {
+        if !settings.is_faulty(&table) {
+            missing(settings, entry, "signature", "a table, or `\"none\"` for unsigned bodies");
+        }
+        return None;
+    }
+    let scheme = required(settings, &table, "scheme", text);
+    let header = required(settings, &table, "header", text);
+    let secret = shared_secret(settings, sources, purpose, &table);
+    scheme?;
+    Some(SignatureConfig {
+        header: header?,
+        prefix: text(settings, &format!("{table}.prefix")).unwrap_or_default(),
+        secret: secret?,
+    })
+}
+
+fn shared_secret(
+    settings: &mut Settings,
+    sources: &Sources,
+    purpose: Purpose,
+    table: &str,
+) -> Option<Vec<u8>> {
+    let variable = format!("{table}.secret_env");
+    let file = format!("{table}.secret_file");
+    let (place, wrong) = match (text(settings, &variable), path(settings, &file)) {
+        (None, None) => {
+            if !settings.is_faulty(&variable) && !settings.is_faulty(&file) {
+                missing(settings, table, "secret_env", "or `secret_file`");
+            }
+            return None;
+        }
+        (Some(_), Some(_)) => {
+            (file, Wrong::new("`secret_env` is given too; one of them is enough"))
+        }
+        _ if !serves(purpose) => return Some(Vec::new()),
+        (Some(name), None) => match sources.variable(&name) {
+            Some(secret) => return Some(secret.as_bytes().to_vec()),
+            None => (variable, Wrong::new(format!("the variable {name} is not set"))),
+        },
+        (None, Some(path)) => match secret_file(&path) {
+            Ok(secret) => return Some(secret.into_bytes()),
+            Err(wrong) => (file, wrong),
+        },
+    };
+    settings.fault(settings.origin(&place), &place, wrong);
+    None
+}
+
+/// A file's text without the line ends at its end.
+pub(super) fn secret_file(path: &Path) -> Result<String, Wrong> {
+    let shown = path.display();
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| Wrong::new(format!("{shown} cannot be read: {error}")))?;
+    let text = text.trim_end_matches(['\r', '\n']);
+    match text.len() {
+        0 => Err(Wrong::new(format!("{shown} is empty"))),
+        length if length > SECRET_BYTES_MAX => {
+            let bound = format!("the bound of {SECRET_BYTES_MAX} bytes");
+            Err(Wrong::new(format!("{shown} has {length} bytes, above {bound}")))
+        }
+        _ => Ok(text.to_owned()),
+    }
+}
+
+fn exists(settings: &mut Settings, file: &Path, path: &str) {
+    if !file.is_file() {
+        let message = format!("the file {} does not exist", file.display());
+        settings.fault(settings.origin(path), path, Wrong::new(message));
+    }
+}
+
+/// A member that an entry cannot do without.
+fn required<T>(
+    settings: &mut Settings,
+    entry: &str,
+    member: &str,
+    get: impl Fn(&Settings, &str) -> Option<T>,
+) -> Option<T> {
+    let path = format!("{entry}.{member}");
+    let value = get(settings, &path);
+    if value.is_none() && !settings.is_faulty(&path) {
+        let wrong = Wrong::new("is missing");
+        settings.fault(settings.origin(entry), &path, wrong);
+    }
+    value
+}
+
+fn missing(settings: &mut Settings, entry: &str, member: &str, hint: &str) {
+    let path = format!("{entry}.{member}");
+    let wrong = Wrong { message: "is missing".to_owned(), hint: Some(hint.to_owned()) };
+    settings.fault(settings.origin(entry), &path, wrong);
+}
+
+fn tenant(settings: &Settings, path: &str) -> Option<TenantId> {
+    match settings.value(path) {
+        Some(Value::Tenant(tenant)) => Some(*tenant),
+        _ => None,
+    }
+}
+
+fn extract(settings: &Settings, path: &str) -> Option<Extract> {
+    match settings.value(path) {
+        Some(Value::Extract(extract)) => Some(extract.clone()),
+        _ => None,
+    }
+}
+
+fn extracts(settings: &Settings, path: &str) -> Vec<Extract> {
+    match settings.value(path) {
+        Some(Value::Extracts(extracts)) => extracts.clone(),
+        _ => Vec::new(),
+    }
+}

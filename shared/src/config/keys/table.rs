@@ -1,0 +1,531 @@
+//! The table of all keys: path, kind, bounds, default and why. docs/CONFIG.md is printed from it.
+
+use super::{Key, Kind, Unit};
+use crate::route::PARTITIONS_MAX;
+
+const KIB: u64 = 1024;
+const MIB: u64 = 1024 * KIB;
+const GIB: u64 = 1024 * MIB;
+const DAY_MS: u64 = 24 * 60 * 60 * 1000;
+
+/// The longest wait that may be configured, in milliseconds.
+const TIMEOUT_MS_MAX: u64 = 10 * 60 * 1000;
+/// The longest retention that may be configured.
+const RETENTION_MS_MAX: u64 = 3_650 * DAY_MS;
+
+const CLASS_PARTITIONS: Kind = integer(1, PARTITIONS_MAX as u64, Unit::Count);
+const REPLICATION: Kind = integer(1, 32, Unit::Count);
+const RETENTION_MS: Kind = integer(60_000, RETENTION_MS_MAX, Unit::Milliseconds);
+const MESSAGE_BYTES: Kind = integer(32 * KIB, 100 * MIB, Unit::Bytes);
+const MODES: Kind = Kind::Name(&["enforce", "warn", "off"]);
+const TIMEOUT_MS: Kind = integer(10, TIMEOUT_MS_MAX, Unit::Milliseconds);
+
+const fn integer(min: u64, max: u64, unit: Unit) -> Kind {
+    Kind::Integer { min, max, unit }
+}
+
+const fn key(path: &'static str, kind: Kind, default: &'static str, doc: &'static str) -> Key {
+    Key { path, kind, default, secret: false, doc }
+}
+
+const fn secret(path: &'static str, kind: Kind, doc: &'static str) -> Key {
+    Key { path, kind, default: "", secret: true, doc }
+}
+
+/// Every key there is, in the order of the reference page.
+pub static KEYS: &[Key] = &[
+    key(
+        "backend",
+        Kind::Name(&["embedded", "kafka"]),
+        "embedded",
+        "Where events and effects live: `embedded` (one process, embedded log and SQLite under `embedded.data_dir`) or `kafka` (Apache Kafka and PostgreSQL).",
+    ),
+    key("ingress.listen", Kind::Address, "127.0.0.1:8080", "Where producers post."),
+    key(
+        "ingress.threads",
+        integer(0, 1024, Unit::Count),
+        "0",
+        "Threads, one current-thread runtime each; 0 = one per core.",
+    ),
+    key(
+        "ingress.body_bytes_max",
+        integer(KIB, 256 * MIB, Unit::Bytes),
+        "1048576",
+        "The largest body on the wire; beyond it 413.",
+    ),
+    key(
+        "ingress.inflated_bytes_max",
+        integer(KIB, GIB, Unit::Bytes),
+        "20971520",
+        "The largest body after inflating; beyond it 413. At least `ingress.body_bytes_max`.",
+    ),
+    key(
+        "ingress.inflate_ratio_max",
+        integer(2, 10_000, Unit::Count),
+        "100",
+        "The largest factor inflating may gain over what was sent; beyond it 413 (a compression bomb).",
+    ),
+    key(
+        "ingress.event_bytes_max",
+        integer(KIB, 100 * MIB, Unit::Bytes),
+        "983616",
+        "The largest single event; beyond it 413. The default is Kafka's message of 1,000,000 bytes less 16,384 for key, headers and batch overhead; that headroom is asserted.",
+    ),
+    key(
+        "ingress.batch_events_max",
+        integer(1, 100_000, Unit::Count),
+        "1000",
+        "The most events in one request; beyond it 413.",
+    ),
+    key(
+        "ingress.json_depth_max",
+        integer(1, 1_000, Unit::Count),
+        "64",
+        "The deepest nesting of a JSON text; beyond it 400.",
+    ),
+    key(
+        "ingress.json_members_max",
+        integer(1, 1_000_000, Unit::Count),
+        "1000",
+        "The most members of one JSON object; beyond it 400.",
+    ),
+    key(
+        "ingress.inflight_bytes_max",
+        integer(MIB, 1024 * GIB, Unit::Bytes),
+        "268435456",
+        "The most bytes of bodies the process holds at one time; beyond it 503 at once. It bounds the ingress's memory.",
+    ),
+    key(
+        "ingress.connections_max",
+        integer(1, 1_000_000, Unit::Count),
+        "16384",
+        "The most connections open at one time; more wait in the listener's queue.",
+    ),
+    key(
+        "ingress.head_timeout_ms",
+        TIMEOUT_MS,
+        "10000",
+        "From a connection's first byte to the end of a request's head; later the connection is closed.",
+    ),
+    key(
+        "ingress.body_timeout_ms",
+        TIMEOUT_MS,
+        "30000",
+        "From the head to the body's last byte; later is 408.",
+    ),
+    key(
+        "ingress.request_timeout_ms",
+        TIMEOUT_MS,
+        "10000",
+        "From the append to the answer; later is 504. On Kafka more than its message timeout of 8,000 ms plus 1,000 ms, so that Kafka's own verdict comes first.",
+    ),
+    key(
+        "ingress.drain_timeout_ms",
+        TIMEOUT_MS,
+        "30000",
+        "A stop lets requests in flight finish for so long.",
+    ),
+    key(
+        "schemas.mode",
+        MODES,
+        "enforce",
+        "What a schema violation of an event posted to `/v1/events` leads to: `enforce` = 422, `warn` = accepted, counted and logged, `off` = schemas are not looked at.",
+    ),
+    key(
+        "schemas.unknown_type",
+        Kind::Name(&["reject", "accept"]),
+        "reject",
+        "What an event whose type has no schema leads to: `reject` = 422, `accept` = accepted unchecked. `shock dev` starts from `accept`.",
+    ),
+    key(
+        "schema[].type",
+        Kind::Text { empty: false },
+        "",
+        "The exact type whose `data` the schema checks. Required.",
+    ),
+    key(
+        "schema[].file",
+        Kind::Path,
+        "",
+        "The JSON Schema file (draft 2020-12 or draft-07). Required.",
+    ),
+    key("schema[].tenant", Kind::Tenant, "", "Only for this tenant; without it for all."),
+    key(
+        "key[].id",
+        Kind::Identifier,
+        "",
+        "The key's public part: producers present `Authorization: Bearer ID.SECRET`. Required, and unique.",
+    ),
+    key("key[].tenant", Kind::Tenant, "", "The tenant the key writes for. Required."),
+    secret(
+        "key[].secret_sha256",
+        Kind::Digest,
+        "SHA-256 of the key's secret, in hex: `printf %s SECRET | sha256sum`. This or `secret_sha256_env`.",
+    ),
+    key(
+        "key[].secret_sha256_env",
+        Kind::Variable,
+        "",
+        "The environment variable that holds the SHA-256 of the key's secret, in hex.",
+    ),
+    key(
+        "classes.control",
+        Kind::Patterns,
+        "",
+        "Types of class control: small, and never shed inside its cap. A type (`mode.changed`) or a prefix (`mode.*`); the longest match over all classes decides.",
+    ),
+    key(
+        "classes.transactional",
+        Kind::Patterns,
+        "",
+        "Types of class transactional; also the class of every type that nothing matches.",
+    ),
+    key(
+        "classes.telemetry",
+        Kind::Patterns,
+        "",
+        "Types of class telemetry: may be late, and is shed first.",
+    ),
+    key(
+        "source.<name>.source",
+        Kind::Text { empty: false },
+        "",
+        "CloudEvents `source` of the events of `/v1/sources/NAME`, part of their identity. Required.",
+    ),
+    key(
+        "source.<name>.id",
+        Kind::Extract,
+        "",
+        "Where an event's id comes from: the sender's delivery id, the same when it retries. Required.",
+    ),
+    key("source.<name>.type", Kind::Extract, "", "Where the type comes from. Required."),
+    key(
+        "source.<name>.type_prefix",
+        Kind::Text { empty: true },
+        "",
+        "Put before the extracted type: `com.github.` + `push`.",
+    ),
+    key(
+        "source.<name>.tenant",
+        Kind::Extracts,
+        "",
+        "Where the tenant comes from; the first that yields a valid tenant name wins. This or `tenant_default`.",
+    ),
+    key(
+        "source.<name>.tenant_default",
+        Kind::Tenant,
+        "",
+        "The tenant where none of them matches; without it 422.",
+    ),
+    key(
+        "source.<name>.entity",
+        Kind::Extracts,
+        "",
+        "Where the entity (CloudEvents `subject`) comes from; the first match wins, none is fine.",
+    ),
+    key(
+        "source.<name>.signature",
+        Kind::Name(&["none"]),
+        "",
+        "`\"none\"`: the sender does not sign, whoever reaches the port may post. Otherwise a table as below; one of them is required.",
+    ),
+    key(
+        "source.<name>.signature.scheme",
+        Kind::Name(&["hmac-sha256"]),
+        "",
+        "How the sender signs: HMAC-SHA256 over the raw body, hex in a header.",
+    ),
+    key(
+        "source.<name>.signature.header",
+        Kind::Header,
+        "",
+        "The header with the signature: `X-Hub-Signature-256`.",
+    ),
+    key(
+        "source.<name>.signature.prefix",
+        Kind::Text { empty: true },
+        "",
+        "What stands before the hex digits: `sha256=`.",
+    ),
+    key(
+        "source.<name>.signature.secret_env",
+        Kind::Variable,
+        "",
+        "The environment variable that holds the shared secret. This or `secret_file`; the secret itself never stands in a configuration.",
+    ),
+    key(
+        "source.<name>.signature.secret_file",
+        Kind::Path,
+        "",
+        "The file that holds the shared secret; line ends at its end are cut.",
+    ),
+    key(
+        "source.<name>.schema.file",
+        Kind::Path,
+        "",
+        "A JSON Schema file for the bodies. Without it they are parsed but not checked, and `pointer` and `mode` have no effect.",
+    ),
+    key(
+        "source.<name>.schema.pointer",
+        Kind::SchemaPointer,
+        "",
+        "JSON Pointer into the file, with `{type}` for the extracted type: `#/definitions/{type}_event`; a type without that definition is 422. Without a pointer the whole file applies.",
+    ),
+    key(
+        "source.<name>.schema.mode",
+        MODES,
+        "",
+        "As `schemas.mode`, for this source; without it `enforce`.",
+    ),
+    key(
+        "consumer.pipeline",
+        Kind::Identifier,
+        "shock",
+        "The pipeline's name: Kafka's group id, and part of every progress row's key. Another name reads the log from its start.",
+    ),
+    key(
+        "consumer.instance",
+        Kind::Identifier,
+        "",
+        "This process in the group (`group.instance.id`): unique per process, the same after its restart. Without it the host's name.",
+    ),
+    key(
+        "consumer.batch_records_max",
+        integer(1, 100_000, Unit::Count),
+        "1000",
+        "The most records of one batch, and so of one transaction.",
+    ),
+    key(
+        "consumer.batch_bytes_max",
+        integer(64 * KIB, GIB, Unit::Bytes),
+        "8388608",
+        "The most bytes of one batch. At least `ingress.event_bytes_max`.",
+    ),
+    key(
+        "consumer.poll_wait_ms",
+        integer(1, 10_000, Unit::Milliseconds),
+        "100",
+        "How long a read waits for the first record.",
+    ),
+    key(
+        "consumer.dedupe_window_s",
+        integer(60, 30 * 86_400, Unit::Seconds),
+        "86400",
+        "One effect per identity within this time; also the width of a bucket of ids. Retention has to be longer by the outage budget of 1,800 s.",
+    ),
+    key(
+        "consumer.retry_backoff_ms_min",
+        integer(1, 60_000, Unit::Milliseconds),
+        "100",
+        "The first wait after a transient failure; doubles, with full jitter.",
+    ),
+    key(
+        "consumer.retry_backoff_ms_max",
+        integer(10, TIMEOUT_MS_MAX, Unit::Milliseconds),
+        "10000",
+        "The longest wait between tries.",
+    ),
+    key(
+        "consumer.drain_timeout_ms",
+        TIMEOUT_MS,
+        "5000",
+        "A stop lets the running batch finish for so long.",
+    ),
+    key(
+        "admin.listen",
+        Kind::Address,
+        "127.0.0.1:9090",
+        "Where metrics, health and look-ups are served. Not for the public.",
+    ),
+    key(
+        "embedded.data_dir",
+        Kind::Path,
+        "shock-data",
+        "Holds the embedded log, the SQLite database and the development key; one process at a time.",
+    ),
+    key(
+        "embedded.partitions",
+        CLASS_PARTITIONS,
+        "4",
+        "Partitions per class. A change moves tenants between partitions.",
+    ),
+    key(
+        "embedded.retention_bytes",
+        integer(64 * MIB, 1024 * 1024 * GIB, Unit::Bytes),
+        "8589934592",
+        "The log's oldest applied records go when it is larger than this.",
+    ),
+    key(
+        "embedded.retention_ms",
+        RETENTION_MS,
+        "604800000",
+        "Applied records older than this go. At least the deduplication window and the outage budget.",
+    ),
+    key(
+        "embedded.commit_records_max",
+        integer(1, 1_000_000, Unit::Count),
+        "4096",
+        "The most records one group commit (one fsync) holds.",
+    ),
+    key(
+        "embedded.queue_bytes_max",
+        integer(MIB, 16 * GIB, Unit::Bytes),
+        "67108864",
+        "The most bytes that wait for the group commit; beyond it 503.",
+    ),
+    key(
+        "kafka.brokers",
+        Kind::Text { empty: false },
+        "",
+        "`bootstrap.servers`: HOST:PORT,HOST:PORT. Required with `backend = \"kafka\"`.",
+    ),
+    key(
+        "kafka.topic_prefix",
+        Kind::TopicPrefix,
+        "events",
+        "Topics are named PREFIX.CLASS: `events.transactional`.",
+    ),
+    key(
+        "kafka.durability",
+        Kind::Name(&["replicated", "single"]),
+        "replicated",
+        "What a 202 survives. `replicated`: the loss of any one failure domain; topics need replication ≥ 3 and `min.insync.replicas` ≥ 2. `single`: whatever the topics give, for development.",
+    ),
+    secret(
+        "kafka.properties.<property>",
+        Kind::Text { empty: true },
+        "Further librdkafka settings, passed through: `security.protocol`, `sasl.mechanism`, `ssl.ca.location`, … Passwords by variable: `SHOCK_KAFKA_PROPERTIES_SASL_PASSWORD`. Settings that the guarantees rest on are refused.",
+    ),
+    key(
+        "topics.partitions",
+        CLASS_PARTITIONS,
+        "96",
+        "Partitions of each class's topic; one writer each. A change moves tenants between partitions.",
+    ),
+    key("topics.replication", REPLICATION, "3", "Replication factor of each class's topic."),
+    key(
+        "topics.min_insync_replicas",
+        REPLICATION,
+        "2",
+        "`min.insync.replicas`: how many replicas have a record before it is acknowledged.",
+    ),
+    key(
+        "topics.retention_ms",
+        RETENTION_MS,
+        "604800000",
+        "`retention.ms`. At least the deduplication window and the outage budget.",
+    ),
+    key(
+        "topics.message_bytes_max",
+        MESSAGE_BYTES,
+        "1000000",
+        "`max.message.bytes`. At least `ingress.event_bytes_max` plus 16,384.",
+    ),
+    key(
+        "topics.control.partitions",
+        CLASS_PARTITIONS,
+        "",
+        "Partitions of the control topic; without it `topics.partitions`.",
+    ),
+    key(
+        "topics.control.replication",
+        REPLICATION,
+        "",
+        "Replication of the control topic; without it `topics.replication`.",
+    ),
+    key(
+        "topics.control.min_insync_replicas",
+        REPLICATION,
+        "",
+        "`min.insync.replicas` of the control topic; without it `topics.min_insync_replicas`.",
+    ),
+    key(
+        "topics.control.retention_ms",
+        RETENTION_MS,
+        "",
+        "Retention of the control topic; without it `topics.retention_ms`.",
+    ),
+    key(
+        "topics.control.message_bytes_max",
+        MESSAGE_BYTES,
+        "",
+        "`max.message.bytes` of the control topic; without it `topics.message_bytes_max`.",
+    ),
+    key(
+        "topics.transactional.partitions",
+        CLASS_PARTITIONS,
+        "",
+        "Partitions of the transactional topic; without it `topics.partitions`.",
+    ),
+    key(
+        "topics.transactional.replication",
+        REPLICATION,
+        "",
+        "Replication of the transactional topic; without it `topics.replication`.",
+    ),
+    key(
+        "topics.transactional.min_insync_replicas",
+        REPLICATION,
+        "",
+        "`min.insync.replicas` of the transactional topic; without it `topics.min_insync_replicas`.",
+    ),
+    key(
+        "topics.transactional.retention_ms",
+        RETENTION_MS,
+        "",
+        "Retention of the transactional topic; without it `topics.retention_ms`.",
+    ),
+    key(
+        "topics.transactional.message_bytes_max",
+        MESSAGE_BYTES,
+        "",
+        "`max.message.bytes` of the transactional topic; without it `topics.message_bytes_max`.",
+    ),
+    key(
+        "topics.telemetry.partitions",
+        CLASS_PARTITIONS,
+        "",
+        "Partitions of the telemetry topic; without it `topics.partitions`.",
+    ),
+    key(
+        "topics.telemetry.replication",
+        REPLICATION,
+        "",
+        "Replication of the telemetry topic; without it `topics.replication`.",
+    ),
+    key(
+        "topics.telemetry.min_insync_replicas",
+        REPLICATION,
+        "",
+        "`min.insync.replicas` of the telemetry topic; without it `topics.min_insync_replicas`.",
+    ),
+    key(
+        "topics.telemetry.retention_ms",
+        RETENTION_MS,
+        "",
+        "Retention of the telemetry topic; without it `topics.retention_ms`.",
+    ),
+    key(
+        "topics.telemetry.message_bytes_max",
+        MESSAGE_BYTES,
+        "",
+        "`max.message.bytes` of the telemetry topic; without it `topics.message_bytes_max`.",
+    ),
+    secret(
+        "postgres.url",
+        Kind::PostgresUrl,
+        "`postgres://user:password@host:port/database`. With `backend = \"kafka\"` the consumer needs this or `postgres.url_file`; better by `SHOCK_POSTGRES_URL` than in a file others read.",
+    ),
+    key(
+        "postgres.url_file",
+        Kind::Path,
+        "",
+        "A file that holds the URL, such as a mounted secret.",
+    ),
+    key(
+        "postgres.connections_max",
+        integer(1, 1_000, Unit::Count),
+        "8",
+        "Connections of one process.",
+    ),
+];

@@ -1,0 +1,128 @@
+//! What can be said of the keys: the reference page, and where one value comes from.
+
+use std::fmt::Write as _;
+
+use super::fault::printable;
+use super::keys::{KEYS, Key, Kind, find};
+use super::settings::Settings;
+use super::{ConfigError, Fault, Origin, Purpose, Sources, nearest};
+
+/// One key's value and where it comes from.
+#[derive(Clone, Debug)]
+pub struct Explanation {
+    /// The key.
+    pub key: String,
+    /// Every layer that sets it, the one in effect last: value and origin. A secret's value is not
+    /// shown. Empty where nothing sets it and there is no default.
+    pub layers: Vec<(String, Origin)>,
+    /// What the key is for.
+    pub doc: &'static str,
+}
+
+impl std::fmt::Display for Explanation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.layers.split_last() {
+            None => writeln!(f, "{} is not set", self.key)?,
+            Some(((value, origin), overridden)) => {
+                writeln!(f, "{} = {value}  ({origin})", self.key)?;
+                for (value, origin) in overridden.iter().rev() {
+                    writeln!(f, "  instead of {value}  ({origin})")?;
+                }
+            }
+        }
+        f.write_str(self.doc)
+    }
+}
+
+/// The value of `key` and where it comes from. It does not ask whether the whole fits together,
+/// but an unreadable file or a setting that is wrong in itself is an error.
+pub fn explain(sources: &Sources, key: &str) -> Result<Explanation, ConfigError> {
+    let Some(known) = find(key) else {
+        return Err(ConfigError(vec![Fault {
+            place: Origin::Command,
+            key: key.to_owned(),
+            message: "unknown key".to_owned(),
+            hint: nearest::key(key).map(|near| format!("did you mean `{near}`?")),
+        }]));
+    };
+    let settings = Settings::gather(sources, Purpose::Check);
+    let layers = settings.stack(key).iter();
+    let layers = layers.map(|setting| (setting.shown.clone(), setting.origin.clone())).collect();
+    match settings.into_faults() {
+        faults if faults.is_empty() => {
+            Ok(Explanation { key: printable(key), layers, doc: known.doc })
+        }
+        faults => Err(ConfigError(faults)),
+    }
+}
+
+/// docs/CONFIG.md: every key with its type, bounds, default, variable and reason.
+pub fn reference_markdown() -> String {
+    let mut page = String::from(INTRODUCTION);
+    let mut section = "";
+    for key in KEYS {
+        let of = key.path.split(['.', '[']).next().expect("split yields at least one part");
+        if of != section {
+            section = of;
+            let _ = write!(page, "\n## `{}`\n\n", heading(key));
+            page.push_str(
+                "| Key | Value | Default | Variable | Meaning |\n|---|---|---|---|---|\n",
+            );
+        }
+        let default = if key.default.is_empty() { "–".to_owned() } else { code(key.default) };
+        let variable = key.variable().map_or_else(|| "–".to_owned(), |name| code(&name));
+        let (path, kind) = (code(key.path), described(&key.kind));
+        let _ = writeln!(page, "| {path} | {kind} | {default} | {variable} | {} |", key.doc);
+    }
+    page
+}
+
+const INTRODUCTION: &str = "\
+# Configuration
+
+Printed by `shock config reference`; do not edit.
+
+Settings come from TOML files, then `SHOCK_…` variables, then `--set key=value`; the later wins. A
+directory stands for its `*.toml` and those of its `sources/`. A relative path in a file is relative
+to that file. Unknown keys and variables are refused. `NAME` in a path is a name of your choice; an
+entry `key[]` is written `[[key]]`. A list in a variable or a flag is separated by commas, or written
+as in TOML. Secrets come from variables or files and are never printed.
+";
+
+fn heading(key: &Key) -> String {
+    let section = key.path.split('.').next().expect("split yields at least one part");
+    match section.strip_suffix("[]") {
+        Some(entries) => format!("[[{entries}]]"),
+        None if key.path.starts_with("source.<name>") => "[source.NAME]".to_owned(),
+        None if key.path.contains('.') => format!("[{section}]"),
+        None => section.to_owned(),
+    }
+}
+
+fn code(text: &str) -> String {
+    let text = text.replace("<name>", "NAME").replace("<property>", "NAME");
+    format!("`{}`", text.replace("<NAME>", "NAME").replace("<PROPERTY>", "NAME"))
+}
+
+fn described(kind: &Kind) -> String {
+    match kind {
+        Kind::Integer { min, max, unit } => format!("integer, {min} to {max}{unit}"),
+        Kind::Text { .. } => "text".to_owned(),
+        Kind::Identifier => "1 to 64 of `A-Z a-z 0-9 _ -`".to_owned(),
+        Kind::TopicPrefix => "1 to 200 of `A-Z a-z 0-9 . _ -`".to_owned(),
+        Kind::Name(names) => {
+            names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(" or ")
+        }
+        Kind::Address => "ADDRESS:PORT".to_owned(),
+        Kind::Path => "path".to_owned(),
+        Kind::Variable => "name of a variable".to_owned(),
+        Kind::Tenant => "1 to 64 of `A-Z a-z 0-9 . _ -`".to_owned(),
+        Kind::Digest => "64 hex digits".to_owned(),
+        Kind::Header => "header name".to_owned(),
+        Kind::Extract => "`header:NAME` or `pointer:/…`".to_owned(),
+        Kind::Extracts => "list of `header:NAME` or `pointer:/…`".to_owned(),
+        Kind::Patterns => "list of types and `prefix*`".to_owned(),
+        Kind::SchemaPointer => "`#/…`".to_owned(),
+        Kind::PostgresUrl => "PostgreSQL URL".to_owned(),
+    }
+}

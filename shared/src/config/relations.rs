@@ -1,0 +1,151 @@
+//! How the settings have to fit together: each contradiction is a fault at the place that was typed.
+//!
+//! A relation with a faulty member is not looked at: nothing is known of its value.
+
+use super::build::{integer, topic_path};
+use super::settings::Settings;
+use super::value::Wrong;
+use super::{Backend, Config, Origin, Purpose};
+use crate::log::kafka::{Durability, TopicSpec};
+use crate::position::Class;
+
+/// Kafka's `message.timeout.ms`: when the producer gives a record up.
+pub const MESSAGE_TIMEOUT_MS: u64 = 8_000;
+/// By how much a request's deadline has to be later, so that Kafka's verdict comes first.
+pub const REQUEST_MARGIN_MS: u64 = 1_000;
+/// How much of a Kafka message key, headers and batch overhead may take.
+pub const RECORD_OVERHEAD_BYTES_MAX: u64 = 16_384;
+/// The longest outage of consumers or database that retention has to outlast, in milliseconds.
+pub const OUTAGE_BUDGET_MS: u64 = 30 * 60 * 1_000;
+
+/// Checks all relations.
+pub(super) fn check(settings: &mut Settings, config: &Config, purpose: Purpose) {
+    sizes(settings);
+    consumer(settings);
+    listeners(settings, config, purpose);
+    match &config.backend {
+        Backend::Embedded(_) => retention(settings, "embedded.retention_ms"),
+        Backend::Cluster { kafka, .. } => {
+            deadline(settings);
+            for class in Class::ALL {
+                let topic = kafka.topics[class.index()];
+                retention(settings, &topic_path(settings, class, "retention_ms"));
+                message(settings, class);
+                replicas(settings, class, topic, kafka.durability);
+            }
+        }
+    }
+    if matches!(purpose, Purpose::Ingress | Purpose::Check) {
+        producers(settings);
+    }
+}
+
+fn sizes(settings: &mut Settings) {
+    at_least(settings, "ingress.inflated_bytes_max", "ingress.body_bytes_max");
+    at_least(settings, "ingress.inflated_bytes_max", "ingress.event_bytes_max");
+    at_least(settings, "ingress.inflight_bytes_max", "ingress.body_bytes_max");
+    at_least(settings, "ingress.inflight_bytes_max", "ingress.inflated_bytes_max");
+}
+
+fn consumer(settings: &mut Settings) {
+    at_least(settings, "consumer.batch_bytes_max", "ingress.event_bytes_max");
+    at_least(settings, "consumer.retry_backoff_ms_max", "consumer.retry_backoff_ms_min");
+    if is_embedded(settings) {
+        at_least(settings, "embedded.queue_bytes_max", "ingress.event_bytes_max");
+    }
+}
+
+fn is_embedded(settings: &Settings) -> bool {
+    super::build::text(settings, "backend").as_deref() == Some("embedded")
+}
+
+fn listeners(settings: &mut Settings, config: &Config, purpose: Purpose) {
+    let (ingress, admin) = (config.ingress.listen, config.admin_listen);
+    let both = !matches!(purpose, Purpose::Consumer | Purpose::Topics);
+    let same_ip =
+        ingress.ip() == admin.ip() || ingress.ip().is_unspecified() || admin.ip().is_unspecified();
+    let clash = both && ingress.port() != 0 && ingress.port() == admin.port() && same_ip;
+    relation(settings, &["admin.listen", "ingress.listen"], !clash, || {
+        format!("{admin} is `ingress.listen`'s port too")
+    });
+}
+
+fn deadline(settings: &mut Settings) {
+    let path = "ingress.request_timeout_ms";
+    let timeout = integer::<u64>(settings, path);
+    let least = MESSAGE_TIMEOUT_MS + REQUEST_MARGIN_MS;
+    relation(settings, &[path], timeout > least, || {
+        format!("{timeout} has to be more than {least}: Kafka's message timeout and a margin")
+    });
+}
+
+fn retention(settings: &mut Settings, path: &str) {
+    let window = "consumer.dedupe_window_s";
+    let retention = integer::<u64>(settings, path);
+    let least = integer::<u64>(settings, window) * 1_000 + OUTAGE_BUDGET_MS;
+    relation(settings, &[path, window], retention >= least, || {
+        format!(
+            "{retention} has to be at least {least}: `{window}` and the outage budget of {} s",
+            OUTAGE_BUDGET_MS / 1_000
+        )
+    });
+}
+
+fn message(settings: &mut Settings, class: Class) {
+    let (path, event) =
+        (topic_path(settings, class, "message_bytes_max"), "ingress.event_bytes_max");
+    let message = integer::<u64>(settings, &path);
+    let least = integer::<u64>(settings, event) + RECORD_OVERHEAD_BYTES_MAX;
+    relation(settings, &[&path, event], message >= least, || {
+        format!(
+            "{message} has to be at least {least}: `{event}` and {RECORD_OVERHEAD_BYTES_MAX} for \
+             key, headers and batch overhead"
+        )
+    });
+}
+
+fn replicas(settings: &mut Settings, class: Class, topic: TopicSpec, durability: Durability) {
+    let replication = topic_path(settings, class, "replication");
+    let in_sync = topic_path(settings, class, "min_insync_replicas");
+    let (copies, needed) = (topic.replication, topic.min_insync_replicas);
+    relation(settings, &[&in_sync, &replication], needed <= copies, || {
+        format!("{needed} is more than `{replication}`, which is {copies}")
+    });
+    let path = "kafka.durability";
+    let single = durability == Durability::Single;
+    relation(settings, &[&replication, path], single || copies >= 3, || {
+        format!("{copies} has to be at least 3 with `{path}` = `replicated`")
+    });
+    relation(settings, &[&in_sync, path], single || needed >= 2, || {
+        format!("{needed} has to be at least 2 with `{path}` = `replicated`")
+    });
+}
+
+/// An ingress nobody may post to is a mistake.
+fn producers(settings: &mut Settings) {
+    if settings.entries("key") > 0 || !settings.names("source").is_empty() {
+        return;
+    }
+    let wrong = Wrong {
+        message: "neither a key nor a source is configured: nobody could post".to_owned(),
+        hint: Some("add an entry `[[key]]` or a table `[source.NAME]`".to_owned()),
+    };
+    settings.fault(Origin::Default, "key", wrong);
+}
+
+fn at_least(settings: &mut Settings, greater: &str, lesser: &str) {
+    let (most, least) = (integer::<u64>(settings, greater), integer::<u64>(settings, lesser));
+    relation(settings, &[greater, lesser], most >= least, || {
+        format!("{most} has to be at least `{lesser}`, which is {least}")
+    });
+}
+
+/// Notes a contradiction once, at the first of its keys that was typed.
+fn relation(settings: &mut Settings, paths: &[&str], holds: bool, message: impl Fn() -> String) {
+    if holds || paths.iter().any(|path| settings.is_faulty(path)) {
+        return;
+    }
+    let typed = paths.iter().find(|path| settings.origin(path) != Origin::Default);
+    let place = settings.origin(typed.unwrap_or(&paths[0]));
+    settings.fault(place, paths[0], Wrong::new(message()));
+}

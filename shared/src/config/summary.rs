@@ -1,0 +1,89 @@
+//! What a configuration means, for people: `shock config check` prints it. No secrets.
+
+use std::fmt::Write as _;
+
+use super::{Backend, Config, SourceConfig};
+use crate::position::Class;
+
+impl Config {
+    /// Several lines: listeners, backend, type → class, class → topic, who may post.
+    pub fn summary(&self) -> String {
+        let mut page = String::new();
+        let _ = writeln!(page, "ingress   {}", self.ingress.listen);
+        let _ = writeln!(page, "admin     {}", self.admin_listen);
+        let _ = writeln!(page, "pipeline  {}", self.consumer.pipeline);
+        self.backend(&mut page);
+        self.classes(&mut page);
+        self.producers(&mut page);
+        page
+    }
+
+    fn backend(&self, page: &mut String) {
+        match &self.backend {
+            Backend::Embedded(embedded) => {
+                let _ = writeln!(page, "backend   embedded, {}", embedded.data_dir.display());
+            }
+            Backend::Cluster { kafka, .. } => {
+                let _ = writeln!(page, "backend   kafka, {}", kafka.brokers);
+            }
+        }
+    }
+
+    fn classes(&self, page: &mut String) {
+        page.push_str("\ntype → class\n");
+        for rule in &self.classes {
+            let _ = writeln!(page, "  {:<40} {}", rule.pattern, rule.class);
+        }
+        let _ = writeln!(page, "  {:<40} {}", "(every other type)", Class::Transactional);
+        for schema in &self.ingress.schemas.entries {
+            let class = self.router.class(&schema.event_type);
+            let _ = writeln!(page, "  {:<40} {class}, with a schema", schema.event_type);
+        }
+        page.push_str("\nclass → topic\n");
+        for class in Class::ALL {
+            let partitions = self.router.partitions(class);
+            let _ = write!(page, "  {:<14} ", class.name());
+            let _ = match &self.backend {
+                Backend::Embedded(_) => writeln!(page, "embedded log, {partitions} partitions"),
+                Backend::Cluster { kafka, .. } => {
+                    let topic = kafka.topics[class.index()];
+                    writeln!(
+                        page,
+                        "{}.{class}, {partitions} partitions, replication {}, min.insync.replicas \
+                         {}, retention {} s, messages up to {} bytes",
+                        kafka.topic_prefix,
+                        topic.replication,
+                        topic.min_insync_replicas,
+                        topic.retention_ms / 1_000,
+                        topic.message_bytes_max,
+                    )
+                }
+            };
+        }
+    }
+
+    fn producers(&self, page: &mut String) {
+        page.push_str("\nkeys\n");
+        for key in &self.ingress.keys {
+            let _ = writeln!(page, "  {:<14} writes for {}", key.id, key.tenant);
+        }
+        page.push_str("\nsources\n");
+        for source in &self.ingress.sources {
+            source.summary(page);
+        }
+    }
+}
+
+impl SourceConfig {
+    fn summary(&self, page: &mut String) {
+        let signed = match &self.signature {
+            Some(signature) => format!("signed in {}", signature.header),
+            None => "not signed".to_owned(),
+        };
+        let checked = match &self.schema {
+            Some(schema) => format!("checked against {}", schema.file.display()),
+            None => "bodies not checked (no schema.file)".to_owned(),
+        };
+        let _ = writeln!(page, "  /v1/sources/{:<14} {signed}, {checked}", self.name);
+    }
+}
