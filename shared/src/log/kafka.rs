@@ -1,0 +1,123 @@
+//! The log on Apache Kafka, through librdkafka.
+//!
+//! One idempotent [`Producer`] per process writes; a [`Group`] member reads under cooperative
+//! rebalancing, one queue per partition; a [`Scanner`] looks without a group; [`topics`] compares and
+//! creates topics. Nothing here re-sends an event, moves a position that does not fit, or changes a
+//! topic that exists. Kafka's committed offsets are written as a mirror and decide nothing but where
+//! a partition begins that no database has a position for.
+
+mod delivery;
+mod fitness;
+mod group;
+mod member;
+mod native;
+mod ownership;
+mod producer;
+mod reader;
+mod record;
+mod scanner;
+mod settings;
+pub mod topics;
+
+use std::collections::BTreeMap;
+
+pub use self::group::Group;
+pub use self::producer::Producer;
+pub use self::reader::PartitionReader;
+pub use self::scanner::Scanner;
+use crate::position::Class;
+
+/// How to reach Kafka.
+#[derive(Clone, Debug)]
+pub struct KafkaConfig {
+    /// `bootstrap.servers`.
+    pub brokers: String,
+    /// Topics are named `<prefix>.<class>`: `events.control`, …
+    pub topic_prefix: String,
+    /// What each class's topic has to be, by `class.index()`.
+    pub topics: [TopicSpec; 3],
+    /// What the topics must give before the ingress starts.
+    pub durability: Durability,
+    /// Further librdkafka settings (security.*, sasl.*, ssl.*), passed through; secrets among them.
+    pub properties: BTreeMap<String, String>,
+}
+
+impl KafkaConfig {
+    /// The name of a class's topic.
+    pub fn topic(&self, class: Class) -> String {
+        format!("{}.{class}", self.topic_prefix)
+    }
+
+    /// The consumer group of a pipeline: what KEDA and Kafka's tools are pointed at.
+    pub fn group_id(&self, pipeline: &str) -> String {
+        format!("{}.{pipeline}", self.topic_prefix)
+    }
+
+    /// What the topic of a class has to be.
+    pub fn spec(&self, class: Class) -> &TopicSpec {
+        &self.topics[class.index()]
+    }
+}
+
+/// What a topic has to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TopicSpec {
+    /// Partitions; one writer each.
+    pub partitions: u32,
+    /// Replication factor.
+    pub replication: u16,
+    /// `min.insync.replicas`.
+    pub min_insync_replicas: u16,
+    /// `retention.ms`.
+    pub retention_ms: u64,
+    /// `max.message.bytes`.
+    pub message_bytes_max: u32,
+}
+
+/// What an acknowledged record survives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// The loss of any one failure domain: replication ≥ 3, `min.insync.replicas` ≥ 2.
+    Replicated,
+    /// Whatever the topic gives: one broker, for development.
+    Single,
+}
+
+/// Why Kafka cannot be used as configured, or not now.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum KafkaError {
+    /// A pass-through property that would break a promise; the configuration must change.
+    #[error("kafka property {0} is fixed: the promises of the log depend on it")]
+    Reserved(String),
+    /// librdkafka refuses the configuration.
+    #[error("kafka configuration: {0}")]
+    Config(String),
+    /// The topics are not what was configured: create or change them, or change the configuration.
+    #[error("topics do not fit: {0}")]
+    Unfit(topics::Misfits),
+    /// Kafka cannot be reached or refuses now; it may be tried again.
+    #[error("kafka is unavailable: {0}")]
+    Unavailable(String),
+}
+
+impl KafkaError {
+    /// Whether trying again without a change of the configuration or the topics is pointless.
+    pub const fn is_permanent(&self) -> bool {
+        match self {
+            Self::Reserved(_) | Self::Config(_) | Self::Unfit(_) => true,
+            Self::Unavailable(_) => false,
+        }
+    }
+}
+
+impl From<rdkafka::error::KafkaError> for KafkaError {
+    fn from(error: rdkafka::error::KafkaError) -> Self {
+        use rdkafka::error::KafkaError as E;
+        match error {
+            E::ClientConfig(..) | E::ClientCreation(_) | E::Nul(_) => {
+                Self::Config(error.to_string())
+            }
+            other => Self::Unavailable(other.to_string()),
+        }
+    }
+}

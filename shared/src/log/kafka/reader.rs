@@ -1,0 +1,176 @@
+//! One partition's records: a queue of its own, drained without waiting, and a wake-up when it
+//! fills. Not draining it is the back-pressure: librdkafka stops fetching at the queue's bound.
+
+use std::ffi::CString;
+use std::fmt;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use rdkafka::consumer::base_consumer::PartitionQueue;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError as ClientError, RDKafkaErrorCode as Code};
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout_at};
+
+use super::ownership::Ownership;
+use super::{native, record};
+use crate::log::{ReadBounds, ReadError, Record};
+use crate::position::{Offset, PartitionId};
+
+/// The longest wait for a partition's bounds, asked only when the position is outside them.
+const RANGE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What a reader and the member's thread share. The thread empties it when the partition goes away:
+/// a queue that stayed would keep the consumer alive.
+pub(super) struct Slot {
+    queue: Mutex<Option<PartitionQueue<Ownership>>>,
+    filled: Arc<Notify>,
+    mirrored: AtomicI64,
+}
+
+impl Slot {
+    /// A started partition; its position counts as mirrored from the start on.
+    pub(super) fn new(mut queue: PartitionQueue<Ownership>, from: Offset) -> Arc<Self> {
+        let filled = Arc::new(Notify::new());
+        let wake = Arc::clone(&filled);
+        queue.set_nonempty_callback(move || wake.notify_one());
+        Arc::new(Self { queue: Mutex::new(Some(queue)), filled, mirrored: AtomicI64::new(from.0) })
+    }
+
+    /// The partition is not ours any more.
+    pub(super) fn close(&self) {
+        *self.queue.lock() = None;
+        self.filled.notify_one();
+    }
+
+    /// The position to commit to Kafka.
+    pub(super) fn mirrored(&self) -> Offset {
+        Offset(self.mirrored.load(Ordering::Relaxed))
+    }
+}
+
+/// Why the queue gave no record.
+enum Fault {
+    Revoked,
+    OutOfRange,
+    Client(ClientError),
+}
+
+/// The records of one partition, from [`super::Group::start`].
+pub struct PartitionReader {
+    id: PartitionId,
+    slot: Arc<Slot>,
+    consumer: Weak<BaseConsumer<Ownership>>,
+    topic: CString,
+    next: Offset,
+    out_of_range: bool,
+}
+
+impl PartitionReader {
+    pub(super) fn new(
+        id: PartitionId,
+        slot: Arc<Slot>,
+        consumer: Weak<BaseConsumer<Ownership>>,
+        topic: CString,
+        from: Offset,
+    ) -> Self {
+        Self { id, slot, consumer, topic, next: from, out_of_range: false }
+    }
+
+    /// See [`crate::log::Reader::read`].
+    pub async fn read(
+        &mut self,
+        bounds: &ReadBounds,
+        into: &mut Vec<Record>,
+    ) -> Result<(), ReadError> {
+        let deadline = Instant::now() + bounds.wait;
+        loop {
+            match self.drain(bounds, into) {
+                Ok(0) => {}
+                Ok(_) => return Ok(()),
+                Err(Fault::Revoked) => return Err(ReadError::Revoked),
+                Err(Fault::OutOfRange) => return Err(self.gap().await),
+                Err(Fault::Client(error)) => return Err(ReadError::Unavailable(error.to_string())),
+            }
+            // The callback leaves a permit when it comes between the drain and this wait.
+            if timeout_at(deadline, self.slot.filled.notified()).await.is_err() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Takes what is there, up to the bounds. An error that stands behind records comes with the
+    /// next call: librdkafka keeps the order, and what was taken is not lost.
+    fn drain(&mut self, bounds: &ReadBounds, into: &mut Vec<Record>) -> Result<usize, Fault> {
+        let guard = self.slot.queue.lock();
+        let Some(queue) = guard.as_ref() else { return Err(Fault::Revoked) };
+        if self.out_of_range {
+            // librdkafka has stopped the partition: nothing comes until it is started elsewhere.
+            return Err(Fault::OutOfRange);
+        }
+        let (mut records, mut bytes) = (0, 0);
+        while records < bounds.records_max && bytes < bounds.bytes_max {
+            match queue.poll(Duration::ZERO) {
+                None => break,
+                Some(Ok(message)) => {
+                    let record = record::copied(self.id, &message);
+                    assert!(record.position.offset >= self.next, "an offset went backwards");
+                    self.next = record.position.offset.next();
+                    bytes += record.size_bytes();
+                    records += 1;
+                    into.push(record);
+                }
+                Some(Err(error)) => {
+                    self.out_of_range = error.rdkafka_error_code() == Some(Code::AutoOffsetReset);
+                    if records == 0 {
+                        let fault = match self.out_of_range {
+                            true => Fault::OutOfRange,
+                            false => Fault::Client(error),
+                        };
+                        return Err(fault);
+                    }
+                    break;
+                }
+            }
+        }
+        Ok(records)
+    }
+
+    async fn gap(&self) -> ReadError {
+        let Some(consumer) = self.consumer.upgrade() else { return ReadError::Revoked };
+        let (id, wanted, topic) = (self.id, self.next, self.topic.clone());
+        let asked = tokio::task::spawn_blocking(move || {
+            let topic = topic.to_string_lossy();
+            consumer.fetch_watermarks(&topic, id.partition.as_i32(), RANGE_TIMEOUT)
+        });
+        match asked.await {
+            Ok(Ok((low, end))) => ReadError::Gap { wanted, low: Offset(low), end: Offset(end) },
+            Ok(Err(error)) => ReadError::Unavailable(error.to_string()),
+            Err(error) => ReadError::Unavailable(error.to_string()),
+        }
+    }
+
+    /// See [`crate::log::Reader::end`]: as the last fetch saw it, no I/O.
+    pub fn end(&self) -> Offset {
+        let cached = self.consumer.upgrade().and_then(|consumer| {
+            native::cached_end(consumer.client(), &self.topic, self.id.partition.as_i32())
+        });
+        self.next.max(Offset(cached.unwrap_or(0)))
+    }
+
+    /// See [`crate::log::Reader::mirror`]: written to Kafka within a few seconds.
+    pub fn mirror(&self, next: Offset) {
+        self.slot.mirrored.store(next.0, Ordering::Relaxed);
+    }
+}
+
+impl fmt::Debug for PartitionReader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PartitionReader")
+            .field("id", &self.id)
+            .field("next", &self.next)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,236 @@
+//! Every librdkafka option that something here relies on, with its reason, and how librdkafka's own
+//! log lines reach ours.
+//!
+//! Options stand even where they equal librdkafka's default: a default may change with a version.
+//! What an operator passes through is applied over the tunable ones and refused for the others.
+
+use rdkafka::ClientConfig;
+use rdkafka::config::RDKafkaLogLevel;
+
+use super::{KafkaConfig, KafkaError};
+use crate::position::Class;
+
+/// A record is acknowledged, refused or unknown after this long. The request's deadline must be
+/// longer by more than a second: librdkafka looks for timed-out messages once a second.
+pub(super) const MESSAGE_TIMEOUT_MS: u32 = 8_000;
+
+/// What the queues of all partitions of one consumer may hold together.
+const FETCH_BUDGET_KIB: u32 = 256 * 1024;
+/// A partition's share of it, at least: one record of the largest size, and some.
+const FETCH_PARTITION_KIB_MIN: u32 = 1024;
+/// A partition's share of it, at most: more would not make one writer faster.
+const FETCH_PARTITION_KIB_MAX: u32 = 16 * 1024;
+
+/// The largest batch the producer builds, in bytes before compression.
+const BATCH_BYTES_MAX: u32 = 1_000_000;
+/// Room for the batch's own header, so that a full batch stays under `max.message.bytes`.
+const BATCH_HEADER_BYTES: u32 = 1_024;
+
+/// What a pass-through property must not touch: each of these carries a promise.
+const RESERVED: &[&str] = &[
+    "acks",
+    "allow.auto.create.topics",
+    "auto.offset.reset",
+    "bootstrap.servers",
+    "enable.auto.commit",
+    "enable.auto.offset.store",
+    "enable.idempotence",
+    "enable.partition.eof",
+    "group.id",
+    "group.instance.id",
+    "group.protocol",
+    "isolation.level",
+    "max.in.flight",
+    "max.in.flight.requests.per.connection",
+    "message.timeout.ms",
+    "metadata.broker.list",
+    "partition.assignment.strategy",
+    "request.required.acks",
+    "transactional.id",
+];
+
+/// Settings of the one producer.
+pub(super) fn producer(config: &KafkaConfig) -> Result<ClientConfig, KafkaError> {
+    let sizes = config.topics.map(|topic| topic.message_bytes_max);
+    let largest = sizes.into_iter().max().unwrap_or(BATCH_BYTES_MAX);
+    let smallest = sizes.into_iter().min().unwrap_or(BATCH_BYTES_MAX);
+    // A broker refuses a batch whole, so no batch may outgrow the smallest topic's bound.
+    let batch_bytes = smallest.saturating_sub(BATCH_HEADER_BYTES).clamp(1_024, BATCH_BYTES_MAX);
+
+    let mut client = common(config, "producer");
+    client
+        .set("linger.ms", "1")
+        .set("compression.type", "lz4")
+        // The queue's bounds: beyond them an append is refused at once.
+        .set("queue.buffering.max.messages", "100000")
+        .set("queue.buffering.max.kbytes", "262144")
+        .set("batch.num.messages", "10000")
+        .set("batch.size", batch_bytes.to_string())
+        .set("message.max.bytes", largest.clamp(1_000, 1_000_000_000).to_string())
+        .set("request.timeout.ms", "5000")
+        .set("retry.backoff.ms", "100");
+    pass_through(&mut client, config)?;
+    client
+        .set("enable.idempotence", "true")
+        .set("acks", "all")
+        .set("max.in.flight.requests.per.connection", "5")
+        .set("message.timeout.ms", MESSAGE_TIMEOUT_MS.to_string());
+    Ok(client)
+}
+
+/// Settings of a group member. `instance` is stable over restarts: a restarted process takes its
+/// own place in the group, and nobody else's partitions move.
+pub(super) fn member(
+    config: &KafkaConfig,
+    pipeline: &str,
+    instance: &str,
+) -> Result<ClientConfig, KafkaError> {
+    let partitions: u32 = config.topics.iter().map(|topic| topic.partitions).sum();
+    let queue_kib = (FETCH_BUDGET_KIB / partitions.max(1))
+        .clamp(FETCH_PARTITION_KIB_MIN, FETCH_PARTITION_KIB_MAX);
+
+    let mut client = common(config, &format!("{pipeline}.{instance}"));
+    client
+        .set("session.timeout.ms", "10000")
+        .set("heartbeat.interval.ms", "2000")
+        .set("max.poll.interval.ms", "60000")
+        // With split queues this bound counts per partition.
+        .set("queued.max.messages.kbytes", queue_kib.to_string())
+        .set("queued.min.messages", "5000")
+        // librdkafka's default of a second would be a stall of a second at the queue's bound.
+        .set("fetch.queue.backoff.ms", "50")
+        .set("fetch.min.bytes", "1")
+        // Also the longest a newly started partition waits for a fetch that is under way.
+        .set("fetch.wait.max.ms", "100")
+        .set("fetch.message.max.bytes", "1048576")
+        // A topic that is created later is found this soon.
+        .set("topic.metadata.refresh.interval.ms", "10000");
+    pass_through(&mut client, config)?;
+    client
+        .set("group.id", config.group_id(pipeline))
+        .set("group.instance.id", instance)
+        .set("group.protocol", "classic")
+        .set("partition.assignment.strategy", "cooperative-sticky")
+        // The position is the database's. What does not fit it is an error, never a jump.
+        .set("auto.offset.reset", "error")
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        .set("enable.partition.eof", "false")
+        .set("isolation.level", "read_committed")
+        .set("allow.auto.create.topics", "false");
+    Ok(client)
+}
+
+/// Settings of a consumer that looks without joining a group.
+pub(super) fn scanner(config: &KafkaConfig) -> Result<ClientConfig, KafkaError> {
+    let mut client = common(config, "scanner");
+    pass_through(&mut client, config)?;
+    client
+        // librdkafka assigns partitions only under a group id; nothing ever joins or commits to it.
+        .set("group.id", config.group_id("scanner"))
+        .set("auto.offset.reset", "error")
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        .set("enable.partition.eof", "true")
+        .set("isolation.level", "read_committed")
+        .set("allow.auto.create.topics", "false");
+    Ok(client)
+}
+
+/// Settings of an administrative client.
+pub(super) fn admin(config: &KafkaConfig) -> Result<ClientConfig, KafkaError> {
+    let mut client = common(config, "admin");
+    pass_through(&mut client, config)?;
+    Ok(client)
+}
+
+fn common(config: &KafkaConfig, name: &str) -> ClientConfig {
+    let mut client = ClientConfig::new();
+    client
+        .set("bootstrap.servers", &config.brokers)
+        .set("client.id", format!("shock.{name}"))
+        .set("socket.keepalive.enable", "true")
+        .set("reconnect.backoff.ms", "50")
+        // A broker that is back is used again within about a second, not ten.
+        .set("reconnect.backoff.max.ms", "1000")
+        .set("statistics.interval.ms", "0")
+        .set_log_level(RDKafkaLogLevel::Info);
+    client
+}
+
+fn pass_through(client: &mut ClientConfig, config: &KafkaConfig) -> Result<(), KafkaError> {
+    for (key, value) in &config.properties {
+        if RESERVED.contains(&key.as_str()) {
+            return Err(KafkaError::Reserved(key.clone()));
+        }
+        client.set(key, value);
+    }
+    Ok(())
+}
+
+/// The topics' names, by `class.index()`.
+pub(super) fn topic_names(config: &KafkaConfig) -> [String; Class::ALL.len()] {
+    Class::ALL.map(|class| config.topic(class))
+}
+
+/// librdkafka's line as ours. Its errors are warnings here: it goes on trying by itself, and what
+/// fails for good comes back as a value.
+pub(super) fn forward_log(client: &'static str, level: RDKafkaLogLevel, fac: &str, line: &str) {
+    use RDKafkaLogLevel as L;
+    match level {
+        L::Emerg | L::Alert | L::Critical | L::Error | L::Warning => {
+            tracing::warn!(client, fac, line, "librdkafka");
+        }
+        L::Notice | L::Info => tracing::info!(client, fac, line, "librdkafka"),
+        L::Debug => tracing::debug!(client, fac, line, "librdkafka"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::kafka::{Durability, TopicSpec};
+
+    fn config(properties: &[(&str, &str)]) -> KafkaConfig {
+        let spec = TopicSpec {
+            partitions: 96,
+            replication: 3,
+            min_insync_replicas: 2,
+            retention_ms: 1,
+            message_bytes_max: 500_000,
+        };
+        KafkaConfig {
+            brokers: "localhost:1".to_owned(),
+            topic_prefix: "events".to_owned(),
+            topics: [spec; 3],
+            durability: Durability::Replicated,
+            properties: properties
+                .iter()
+                .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+                .collect(),
+        }
+    }
+
+    #[test]
+    fn promises_are_not_for_sale() {
+        for key in RESERVED {
+            let refused = Some(KafkaError::Reserved((*key).to_owned()));
+            assert_eq!(producer(&config(&[(key, "x")])).err(), refused, "{key}");
+            assert_eq!(member(&config(&[(key, "x")]), "main", "a").err(), refused, "{key}");
+        }
+    }
+
+    #[test]
+    fn librdkafka_knows_every_option_and_an_operator_may_tune() {
+        let config = config(&[("session.timeout.ms", "6000")]);
+        let member = member(&config, "main", "pod-0").expect("nothing reserved");
+        assert_eq!(member.get("session.timeout.ms"), Some("6000"));
+        assert_eq!(member.get("group.id"), Some("events.main"));
+        let producer = producer(&config).expect("nothing reserved");
+        assert_eq!(producer.get("batch.size"), Some("498976"));
+        for client in [member, producer, scanner(&config).expect("ok"), admin(&config).expect("ok")]
+        {
+            client.create_native_config().expect("librdkafka takes every option");
+        }
+    }
+}

@@ -1,0 +1,396 @@
+//! Topics: what is there compared with what is configured, and the creation of what is missing.
+//!
+//! Nothing here changes or deletes a topic: a difference is reported, and a human decides.
+
+use std::fmt;
+use std::time::Duration;
+
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::metadata::MetadataTopic;
+
+use super::{Durability, KafkaConfig, KafkaError, TopicSpec, settings};
+use crate::position::Class;
+
+/// The longest wait for one answer of the cluster.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What is to be done about each class's topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// One per class, highest priority first.
+    pub topics: Vec<PlannedTopic>,
+}
+
+/// One topic of a [`Plan`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlannedTopic {
+    /// The topic's name.
+    pub name: String,
+    /// What is to be done.
+    pub action: Action,
+}
+
+/// What is to be done about a topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// It is not there: `apply` creates it like this.
+    Create(TopicSpec),
+    /// It is there, as configured.
+    Fits,
+    /// It is there, but not as configured: reported, never changed.
+    Differs(Vec<Difference>),
+}
+
+/// One property that is not as configured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Difference {
+    /// `partitions`, `replication`, or the topic's own configuration key.
+    pub what: &'static str,
+    /// As configured.
+    pub wanted: String,
+    /// As it is.
+    pub found: String,
+}
+
+/// The topics that do not give what the log promises, each with the reason.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Misfits(pub Vec<String>);
+
+impl Plan {
+    /// Whether nothing is missing and nothing differs.
+    pub fn fits(&self) -> bool {
+        self.topics.iter().all(|topic| topic.action == Action::Fits)
+    }
+}
+
+/// Compares what is there with what is configured. Changes nothing.
+pub async fn plan(config: &KafkaConfig) -> Result<Plan, KafkaError> {
+    let config = config.clone();
+    blocking(move || {
+        let found = inspect(&config)?;
+        let topics = Class::ALL
+            .into_iter()
+            .zip(&found)
+            .map(|(class, found)| PlannedTopic {
+                name: config.topic(class),
+                action: action(config.spec(class), found.as_ref()),
+            })
+            .collect();
+        Ok(Plan { topics })
+    })
+    .await
+}
+
+/// Creates the topics that the plan found missing, and says which were created. One that somebody
+/// else has created meanwhile is left as it is.
+pub async fn apply(config: &KafkaConfig, plan: &Plan) -> Result<Vec<String>, KafkaError> {
+    let admin: AdminClient<DefaultClientContext> = settings::admin(config)?.create()?;
+    let missing: Vec<(&str, TopicSpec, [(&str, String); 4])> = plan
+        .topics
+        .iter()
+        .filter_map(|topic| match &topic.action {
+            Action::Create(spec) => Some((topic.name.as_str(), *spec, properties(spec))),
+            Action::Fits | Action::Differs(_) => None,
+        })
+        .collect();
+    let wanted: Vec<NewTopic<'_>> = missing
+        .iter()
+        .map(|(name, spec, properties)| {
+            let partitions = i32::try_from(spec.partitions).unwrap_or(i32::MAX);
+            let replication = TopicReplication::Fixed(i32::from(spec.replication));
+            properties
+                .iter()
+                .fold(NewTopic::new(name, partitions, replication), |topic, (key, value)| {
+                    topic.set(key, value)
+                })
+        })
+        .collect();
+    if wanted.is_empty() {
+        return Ok(Vec::new());
+    }
+    let options = AdminOptions::new()
+        .request_timeout(Some(ANSWER_TIMEOUT))
+        .operation_timeout(Some(ANSWER_TIMEOUT));
+    let mut created = Vec::new();
+    for result in admin.create_topics(&wanted, &options).await? {
+        match result {
+            Ok(name) => created.push(name),
+            Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+            Err((name, error)) => {
+                return Err(KafkaError::Unavailable(format!("cannot create {name}: {error}")));
+            }
+        }
+    }
+    Ok(created)
+}
+
+/// Whether the topics give what the producer promises. Blocking; call it from a thread of its own.
+pub(super) fn check(config: &KafkaConfig) -> Result<(), KafkaError> {
+    let found = inspect(config)?;
+    let misfits: Vec<String> = Class::ALL
+        .into_iter()
+        .zip(&found)
+        .filter_map(|(class, found)| {
+            let reasons = misfit(config.spec(class), config.durability, found.as_ref());
+            (!reasons.is_empty())
+                .then(|| format!("{}: {}", config.topic(class), reasons.join(", ")))
+        })
+        .collect();
+    if misfits.is_empty() { Ok(()) } else { Err(KafkaError::Unfit(Misfits(misfits))) }
+}
+
+/// A topic as it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Found {
+    partitions: usize,
+    replication: usize,
+    min_insync_replicas: String,
+    retention_ms: String,
+    message_bytes_max: String,
+    unclean_election: String,
+}
+
+const MIN_INSYNC_REPLICAS: &str = "min.insync.replicas";
+const RETENTION_MS: &str = "retention.ms";
+const MESSAGE_BYTES_MAX: &str = "max.message.bytes";
+const UNCLEAN_ELECTION: &str = "unclean.leader.election.enable";
+
+fn properties(spec: &TopicSpec) -> [(&'static str, String); 4] {
+    [
+        (MIN_INSYNC_REPLICAS, spec.min_insync_replicas.to_string()),
+        (RETENTION_MS, spec.retention_ms.to_string()),
+        (MESSAGE_BYTES_MAX, spec.message_bytes_max.to_string()),
+        (UNCLEAN_ELECTION, "false".to_owned()),
+    ]
+}
+
+fn action(spec: &TopicSpec, found: Option<&Found>) -> Action {
+    let Some(found) = found else { return Action::Create(*spec) };
+    let [min_insync, retention, bytes, unclean] = properties(spec).map(|(_, wanted)| wanted);
+    let differences: Vec<Difference> = [
+        ("partitions", spec.partitions.to_string(), found.partitions.to_string()),
+        ("replication", spec.replication.to_string(), found.replication.to_string()),
+        (MIN_INSYNC_REPLICAS, min_insync, found.min_insync_replicas.clone()),
+        (RETENTION_MS, retention, found.retention_ms.clone()),
+        (MESSAGE_BYTES_MAX, bytes, found.message_bytes_max.clone()),
+        (UNCLEAN_ELECTION, unclean, found.unclean_election.clone()),
+    ]
+    .into_iter()
+    .filter(|(_, wanted, found)| wanted != found)
+    .map(|(what, wanted, found)| Difference { what, wanted, found })
+    .collect();
+    if differences.is_empty() { Action::Fits } else { Action::Differs(differences) }
+}
+
+/// Why a topic cannot carry the log: its partitions decide the routes, its replicas the promise.
+/// Retention and size differ without harm to an acknowledged record; [`plan`] reports them.
+fn misfit(spec: &TopicSpec, durability: Durability, found: Option<&Found>) -> Vec<String> {
+    let Some(found) = found else { return vec!["is missing".to_owned()] };
+    let mut reasons = Vec::new();
+    if found.partitions != spec.partitions as usize {
+        reasons.push(format!("{} partitions, not {}", found.partitions, spec.partitions));
+    }
+    if durability == Durability::Single {
+        return reasons;
+    }
+    let replication = usize::from(spec.replication.max(3));
+    if found.replication < replication {
+        reasons.push(format!("replication {}, below {replication}", found.replication));
+    }
+    let min_insync = spec.min_insync_replicas.max(2);
+    if !found.min_insync_replicas.parse().is_ok_and(|n: u16| n >= min_insync) {
+        reasons.push(format!(
+            "{MIN_INSYNC_REPLICAS} {}, below {min_insync}",
+            found.min_insync_replicas
+        ));
+    }
+    if found.unclean_election != "false" {
+        reasons.push(format!("{UNCLEAN_ELECTION} {}, not false", found.unclean_election));
+    }
+    reasons
+}
+
+/// The topics as they are, by class; `None` for one that is not there. Blocking.
+fn inspect(config: &KafkaConfig) -> Result<[Option<Found>; Class::ALL.len()], KafkaError> {
+    let admin: AdminClient<DefaultClientContext> = settings::admin(config)?.create()?;
+    // All topics: asking for one by name would create it where the brokers create by themselves.
+    let metadata = admin.inner().fetch_metadata(None, ANSWER_TIMEOUT)?;
+    let names = settings::topic_names(config);
+    let there = names.each_ref().map(|name| {
+        metadata
+            .topics()
+            .iter()
+            .find(|topic| topic.name() == name && !topic.partitions().is_empty())
+            .map(|topic| (topic.partitions().len(), replication(topic)))
+    });
+    let present: Vec<ResourceSpecifier<'_>> = names
+        .iter()
+        .zip(&there)
+        .filter(|(_, there)| there.is_some())
+        .map(|(name, _)| ResourceSpecifier::Topic(name))
+        .collect();
+    let mut described = describe(&admin, &present)?.into_iter();
+    Ok(there.map(|there| {
+        let (partitions, replication) = there?;
+        let [min_insync_replicas, retention_ms, message_bytes_max, unclean_election] =
+            described.next()?;
+        Some(Found {
+            partitions,
+            replication,
+            min_insync_replicas,
+            retention_ms,
+            message_bytes_max,
+            unclean_election,
+        })
+    }))
+}
+
+/// The replicas of the partition that has the fewest.
+fn replication(topic: &MetadataTopic) -> usize {
+    topic.partitions().iter().map(|partition| partition.replicas().len()).min().unwrap_or(0)
+}
+
+/// The four configuration values of each topic, in the order in which the topics are given.
+fn describe(
+    admin: &AdminClient<DefaultClientContext>,
+    topics: &[ResourceSpecifier<'_>],
+) -> Result<Vec<[String; 4]>, KafkaError> {
+    if topics.is_empty() {
+        return Ok(Vec::new());
+    }
+    let options = AdminOptions::new().request_timeout(Some(ANSWER_TIMEOUT));
+    let answer = wait(admin.describe_configs(topics, &options))??;
+    let keys = [MIN_INSYNC_REPLICAS, RETENTION_MS, MESSAGE_BYTES_MAX, UNCLEAN_ELECTION];
+    answer
+        .into_iter()
+        .map(|resource| {
+            let resource = resource
+                .map_err(|error| KafkaError::Unavailable(format!("describe configs: {error}")))?;
+            Ok(keys.map(|key| {
+                let entry = resource.get(key).and_then(|entry| entry.value.clone());
+                entry.unwrap_or_else(|| "unknown".to_owned())
+            }))
+        })
+        .collect()
+}
+
+/// Waits for an answer on a thread that may block: rdkafka's administrative calls are futures, and
+/// their own thread completes them.
+fn wait<T>(answer: impl Future<Output = T>) -> Result<T, KafkaError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .map_err(|error| KafkaError::Unavailable(error.to_string()))?;
+    Ok(runtime.block_on(answer))
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, KafkaError> + Send + 'static,
+) -> Result<T, KafkaError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => Err(KafkaError::Unavailable(error.to_string())),
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let width = self.topics.iter().map(|topic| topic.name.len()).max().unwrap_or(0);
+        for topic in &self.topics {
+            write!(f, "{:width$}  ", topic.name)?;
+            match &topic.action {
+                Action::Fits => writeln!(f, "fits")?,
+                Action::Create(spec) => writeln!(
+                    f,
+                    "create   partitions {}, replication {}, {}",
+                    spec.partitions,
+                    spec.replication,
+                    properties(spec).map(|(key, value)| format!("{key} {value}")).join(", ")
+                )?,
+                Action::Differs(differences) => {
+                    let each = differences
+                        .iter()
+                        .map(|one| format!("{} is {}, wanted {}", one.what, one.found, one.wanted));
+                    writeln!(f, "differs  {}", each.collect::<Vec<_>>().join("; "))?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Misfits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.join("; "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SPEC: TopicSpec = TopicSpec {
+        partitions: 96,
+        replication: 3,
+        min_insync_replicas: 2,
+        retention_ms: 604_800_000,
+        message_bytes_max: 1_048_576,
+    };
+
+    fn found() -> Found {
+        Found {
+            partitions: 96,
+            replication: 3,
+            min_insync_replicas: "2".to_owned(),
+            retention_ms: "604800000".to_owned(),
+            message_bytes_max: "1048576".to_owned(),
+            unclean_election: "false".to_owned(),
+        }
+    }
+
+    #[test]
+    fn what_differs_is_named_and_nothing_else() {
+        assert_eq!(action(&SPEC, None), Action::Create(SPEC));
+        assert_eq!(action(&SPEC, Some(&found())), Action::Fits);
+        let other = Found { retention_ms: "1".to_owned(), ..found() };
+        let plan = Plan {
+            topics: vec![
+                PlannedTopic { name: "e.control".to_owned(), action: action(&SPEC, Some(&other)) },
+                PlannedTopic { name: "e.telemetry".to_owned(), action: action(&SPEC, None) },
+            ],
+        };
+        assert_eq!(
+            plan.to_string(),
+            "e.control    differs  retention.ms is 1, wanted 604800000\n\
+             e.telemetry  create   partitions 96, replication 3, min.insync.replicas 2, \
+             retention.ms 604800000, max.message.bytes 1048576, \
+             unclean.leader.election.enable false\n"
+        );
+        assert!(!plan.fits());
+    }
+
+    #[test]
+    fn a_topic_carries_the_log_only_with_the_promised_replicas() {
+        let check = |durability, found: Option<Found>, expected: &[&str]| {
+            assert_eq!(misfit(&SPEC, durability, found.as_ref()), expected, "{found:?}");
+        };
+        check(Durability::Replicated, Some(found()), &[]);
+        check(Durability::Single, None, &["is missing"]);
+        let weak = Found {
+            replication: 1,
+            min_insync_replicas: "1".to_owned(),
+            unclean_election: "true".to_owned(),
+            ..found()
+        };
+        check(Durability::Single, Some(weak.clone()), &[]);
+        let reasons = [
+            "replication 1, below 3",
+            "min.insync.replicas 1, below 2",
+            "unclean.leader.election.enable true, not false",
+        ];
+        check(Durability::Replicated, Some(weak), &reasons);
+        let narrow = Found { partitions: 1, ..found() };
+        check(Durability::Single, Some(narrow), &["1 partitions, not 96"]);
+    }
+}
