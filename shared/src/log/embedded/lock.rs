@@ -1,0 +1,49 @@
+//! The lock on the data directory: one process per directory. It never waits and never breaks a
+//! lock: the operating system releases it when its holder dies, however it dies.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Read, Write};
+use std::path::Path;
+
+use super::OpenError;
+
+/// The locked file inside the data directory; its text is the holder's process id.
+const LOCK_FILE: &str = "lock";
+
+/// Holds the directory until it is dropped.
+#[derive(Debug)]
+pub(super) struct DirectoryLock {
+    // Closing the file releases the lock.
+    _file: File,
+}
+
+impl DirectoryLock {
+    /// Takes the lock, or says who has it.
+    pub(super) fn acquire(directory: &Path) -> Result<Self, OpenError> {
+        let failed = |source| OpenError::Directory { directory: directory.to_owned(), source };
+        // Not truncated on opening: the holder's process id must stay readable to the loser.
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(directory.join(LOCK_FILE))
+            .map_err(failed)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let mut text = String::new();
+                // The holder may not have written its id yet; the refusal stands without it.
+                let _ = file.read_to_string(&mut text);
+                return Err(OpenError::Locked {
+                    directory: directory.to_owned(),
+                    pid: text.trim().parse().ok(),
+                });
+            }
+            Err(TryLockError::Error(source)) => return Err(failed(source)),
+        }
+        file.set_len(0).map_err(failed)?;
+        writeln!(file, "{}", std::process::id()).map_err(failed)?;
+        Ok(Self { _file: file })
+    }
+}
