@@ -97,7 +97,7 @@ fn start(mut command: Command, directory: &Path) -> Child {
 }
 
 fn writer_command() -> Command {
-    let mut command = Command::new(std::env::current_exe().unwrap());
+    let mut command = Command::new(std::env::current_exe().expect("this binary has a path"));
     command.args(["--exact", "writer", "--nocapture"]);
     command
 }
@@ -136,7 +136,7 @@ fn contents(directory: &Path) -> (Acknowledged, BTreeMap<u32, i64>) {
     let log = open(directory);
     let (mut found, mut ends) = (Acknowledged::new(), BTreeMap::new());
     for id in ids() {
-        let (low, end) = log.range(id).unwrap();
+        let (low, end) = log.range(id).expect("the partition is known");
         let mut next = Offset(0);
         log.scan(id, low, end, &mut |record| {
             assert_eq!(record.position.offset, next, "offsets of {id} are dense");
@@ -144,7 +144,7 @@ fn contents(directory: &Path) -> (Acknowledged, BTreeMap<u32, i64>) {
             found.insert((id.partition.0, record.position.offset.0), record.value.to_vec());
             ControlFlow::Continue(())
         })
-        .unwrap();
+        .expect("the log is readable");
         assert_eq!(next, end);
         ends.insert(id.partition.0, end.0);
     }
@@ -173,15 +173,15 @@ fn what_was_acknowledged_survives_kill_9() {
 }
 
 fn newest_journal(directory: &Path) -> PathBuf {
-    let entries = std::fs::read_dir(directory.join("log")).unwrap();
+    let entries = std::fs::read_dir(directory.join("log")).expect("the log has a directory");
     let number = |path: &PathBuf| -> Option<u64> {
         path.file_name()?.to_str()?.strip_suffix(".jnl")?.parse().ok()
     };
     entries
-        .map(|entry| entry.unwrap().path())
+        .map(|entry| entry.expect("it is readable").path())
         .filter(|it| number(it).is_some())
         .max_by_key(number)
-        .unwrap()
+        .expect("there is a journal")
 }
 
 /// A disk that loses the journal's end loses whole batches from the end, and nothing before them.
