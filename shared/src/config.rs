@@ -51,7 +51,7 @@ pub struct Config {
 }
 
 /// The two ways the same code runs.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub enum Backend {
     /// One process, no services: embedded log and SQLite under one directory.
     Embedded(EmbeddedConfig),
@@ -62,6 +62,24 @@ pub enum Backend {
         /// How to reach the database.
         postgres: PostgresConfig,
     },
+}
+
+impl std::fmt::Debug for Backend {
+    /// Kafka's pass-through properties hold passwords: only their names are shown.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Embedded(embedded) => f.debug_tuple("Embedded").field(embedded).finish(),
+            Self::Cluster { kafka, postgres } => f
+                .debug_struct("Cluster")
+                .field("brokers", &kafka.brokers)
+                .field("topic_prefix", &kafka.topic_prefix)
+                .field("topics", &kafka.topics)
+                .field("durability", &kafka.durability)
+                .field("properties", &kafka.properties.keys())
+                .field("postgres", postgres)
+                .finish(),
+        }
+    }
 }
 
 /// The embedded log and its neighbour, the SQLite database.
@@ -181,7 +199,7 @@ pub enum UnknownType {
 }
 
 /// A credential at rest: the presented key is `<id>.<secret>`, only the secret's hash is kept.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct KeyConfig {
     /// The key's public id.
     pub id: String,
@@ -189,6 +207,16 @@ pub struct KeyConfig {
     pub secret_sha256: [u8; 32],
     /// Whom it writes for.
     pub tenant: TenantId,
+}
+
+impl std::fmt::Debug for KeyConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KeyConfig")
+            .field("id", &self.id)
+            .field("secret_sha256", &"(secret)")
+            .field("tenant", &self.tenant)
+            .finish()
+    }
 }
 
 /// A webhook source.

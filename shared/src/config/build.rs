@@ -19,8 +19,10 @@ use crate::position::Class;
 use crate::route::{ClassRule, Router};
 
 /// librdkafka settings that the guarantees rest on, or that have a key of their own.
-const PROPERTIES_RESERVED: [&str; 21] = [
+const PROPERTIES_RESERVED: [&str; 23] = [
     "acks",
+    "allow.auto.create.topics",
+    "enable.partition.eof",
     "request.required.acks",
     "enable.idempotence",
     "enable.gapless.guarantee",

@@ -62,7 +62,10 @@ impl Document {
                 Err(error) => {
                     let at = error.span().map_or(0, |span| span.start).min(text.len());
                     let line = line_of(&text, at);
-                    if error.message().starts_with("duplicate key") && duplicates < DUPLICATES_MAX {
+                    let duplicate = ["duplicate key", "cannot extend value"]
+                        .iter()
+                        .any(|begin| error.message().starts_with(begin));
+                    if duplicate && duplicates < DUPLICATES_MAX && text.is_char_boundary(at) {
                         text.insert_str(at, &format!("{AGAIN}{duplicates}."));
                         duplicates += 1;
                         continue;

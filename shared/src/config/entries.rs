@@ -22,18 +22,17 @@ fn serves(purpose: Purpose) -> bool {
 
 /// The keys; none where no producer is served.
 pub(super) fn keys(settings: &mut Settings, sources: &Sources, purpose: Purpose) -> Vec<KeyConfig> {
-    let mut keys: Vec<KeyConfig> = Vec::new();
-    for index in 0..settings.entries("key") {
-        let entry = format!("key[{index}]");
+    let mut keys = Vec::new();
+    let mut ids: Vec<String> = Vec::new();
+    for entry in settings.entries("key") {
         let id = required(settings, &entry, "id", text);
         let tenant = required(settings, &entry, "tenant", tenant);
-        if let Some(id) = &id
-            && keys.iter().any(|key| key.id == *id)
-        {
+        if let Some(id) = id.as_ref().filter(|id| ids.contains(*id)) {
             let path = format!("{entry}.id");
             let message = format!("`{id}` is another key's id");
             settings.fault(settings.origin(&path), &path, Wrong::new(message));
         }
+        ids.extend(id.clone());
         let secret_sha256 = secret_digest(settings, sources, purpose, &entry);
         if let (Some(id), Some(tenant), Some(secret_sha256)) = (id, tenant, secret_sha256) {
             keys.push(KeyConfig { id, secret_sha256, tenant });
@@ -82,8 +81,7 @@ fn secret_digest(
 /// The registered schemas.
 pub(super) fn schemas(settings: &mut Settings) -> Vec<SchemaEntry> {
     let mut schemas: Vec<SchemaEntry> = Vec::new();
-    for index in 0..settings.entries("schema") {
-        let entry = format!("schema[{index}]");
+    for entry in settings.entries("schema") {
         let event_type = required(settings, &entry, "type", text);
         let file = required(settings, &entry, "file", path);
         let tenant = tenant(settings, &format!("{entry}.tenant"));
@@ -127,7 +125,8 @@ fn source(
     let event_type = required(settings, &entry, "type", extract);
     let tenants = extracts(settings, &format!("{entry}.tenant"));
     let tenant_default = tenant(settings, &format!("{entry}.tenant_default"));
-    if tenants.is_empty() && tenant_default.is_none() {
+    let faulty = ["tenant", "tenant_default"].map(|m| settings.is_faulty(&format!("{entry}.{m}")));
+    if tenants.is_empty() && tenant_default.is_none() && faulty == [false; 2] {
         missing(settings, &entry, "tenant", "or `tenant_default`");
     }
     let signature = signature(settings, sources, purpose, &entry);

@@ -161,7 +161,9 @@ fn is_entry_of(name: &str, table: &str) -> bool {
     name.strip_prefix(table)
         .and_then(|rest| rest.strip_prefix('['))
         .and_then(|rest| rest.strip_suffix(']'))
-        .is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()))
+        .is_some_and(|digits| {
+            (1..=6).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit())
+        })
 }
 
 #[cfg(test)]

@@ -14,7 +14,10 @@ pub(super) fn text<'a>(typed: &str, names: impl Iterator<Item = &'a str>) -> Opt
 
 /// The nearest valid key to `typed`, with the entry's own name or number filled in.
 pub(super) fn key(typed: &str) -> Option<String> {
-    let candidates = KEYS.iter().map(|key| filled(key.path, typed));
+    // A key that is only moved below a table of free names would be near to everything.
+    let elsewhere = |path: &str| path.ends_with("<property>") && !typed.starts_with("kafka.");
+    let keys = KEYS.iter().filter(|key| !elsewhere(key.path));
+    let candidates = keys.map(|key| filled(key.path, typed));
     best(candidates.map(|candidate| (key_similarity(typed, &candidate), candidate)))
 }
 

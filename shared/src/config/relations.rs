@@ -123,14 +123,14 @@ fn replicas(settings: &mut Settings, class: Class, topic: TopicSpec, durability:
 
 /// An ingress nobody may post to is a mistake.
 fn producers(settings: &mut Settings) {
-    if settings.entries("key") > 0 || !settings.names("source").is_empty() {
+    if !settings.entries("key").is_empty() || !settings.names("source").is_empty() {
         return;
     }
     let wrong = Wrong {
         message: "neither a key nor a source is configured: nobody could post".to_owned(),
         hint: Some("add an entry `[[key]]` or a table `[source.NAME]`".to_owned()),
     };
-    settings.fault(Origin::Default, "key", wrong);
+    settings.contradiction(Origin::Default, "key", wrong);
 }
 
 fn at_least(settings: &mut Settings, greater: &str, lesser: &str) {
@@ -147,5 +147,5 @@ fn relation(settings: &mut Settings, paths: &[&str], holds: bool, message: impl 
     }
     let typed = paths.iter().find(|path| settings.origin(path) != Origin::Default);
     let place = settings.origin(typed.unwrap_or(&paths[0]));
-    settings.fault(place, paths[0], Wrong::new(message()));
+    settings.contradiction(place, paths[0], Wrong::new(message()));
 }

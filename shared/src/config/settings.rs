@@ -200,13 +200,14 @@ impl Settings {
 
     fn flags(&mut self, flags: &[String]) {
         for (index, flag) in flags.iter().enumerate() {
-            match flag.split_once('=') {
-                Some((path, text)) => self.set(path.trim(), &untyped(text), Origin::Flag, None),
-                // The text itself is not repeated: it may be a secret.
+            let named = flag.split_once('=').map(|(path, text)| (path.trim(), text));
+            match named.filter(|(path, _)| is_path(path)) {
+                Some((path, text)) => self.set(path, &untyped(text), Origin::Flag, None),
+                // The text is not repeated: it may be a secret.
                 None => {
-                    let mut wrong = Wrong::new(format!("number {} has no `=`", index + 1));
-                    wrong.hint = Some("write --set key=value".to_owned());
-                    self.fault(Origin::Flag, "", wrong);
+                    let message = format!("number {} does not begin with a key and `=`", index + 1);
+                    let hint = Some("write --set key=value".to_owned());
+                    self.fault(Origin::Flag, "", Wrong { message, hint });
                 }
             }
         }
@@ -226,12 +227,17 @@ impl Settings {
         }
     }
 
-    /// Notes what is wrong at a path.
+    /// Notes that the setting at a path is wrong in itself.
     pub(super) fn fault(&mut self, place: Origin, path: &str, wrong: Wrong) {
         self.faulty.insert(path.to_owned());
-        if self.faults.len() < FAULTS_MAX {
-            let Wrong { message, hint } = wrong;
-            self.faults.push(Fault { place, key: path.to_owned(), message, hint });
+        self.contradiction(place, path, wrong);
+    }
+
+    /// Notes that a setting does not fit others. Several relations may come to the same words.
+    pub(super) fn contradiction(&mut self, place: Origin, path: &str, wrong: Wrong) {
+        let fault = Fault { place, key: path.to_owned(), message: wrong.message, hint: wrong.hint };
+        if self.faults.len() < FAULTS_MAX && !self.faults.contains(&fault) {
+            self.faults.push(fault);
         }
     }
 
@@ -286,18 +292,26 @@ impl Settings {
         stacks.collect()
     }
 
-    /// How many entries `[[name]]` has so far.
-    pub(super) fn entries(&self, name: &str) -> usize {
-        let is_entry = |path: &&String| {
-            let rest = path.strip_prefix(name).and_then(|rest| rest.strip_prefix('['));
-            rest.is_some_and(|rest| rest.ends_with(']') && !rest.contains('.'))
+    /// The entries of `[[name]]`, from files by their order, from flags by the number they give.
+    pub(super) fn entries(&self, name: &str) -> Vec<String> {
+        let number = |path: &String| {
+            let rest = path.strip_prefix(name)?.strip_prefix('[')?;
+            rest.split_once(']')?.0.parse::<usize>().ok()
         };
-        self.tables.keys().filter(is_entry).count()
+        let paths = self.stacks.keys().chain(self.tables.keys());
+        let numbers: BTreeSet<_> = paths.filter_map(number).collect();
+        numbers.into_iter().map(|number| format!("{name}[{number}]")).collect()
     }
 }
 
 fn untyped(text: &str) -> Raw {
     Raw::Untyped(text.to_owned())
+}
+
+/// What a key may look like where it is typed without quotes.
+fn is_path(text: &str) -> bool {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"._-[]".contains(&b);
+    !text.is_empty() && text.bytes().all(allowed)
 }
 
 fn unknown_hint(path: &str) -> String {

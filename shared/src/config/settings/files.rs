@@ -66,7 +66,7 @@ impl Settings {
     }
 
     fn document(&mut self, path: &Path, text: &str) {
-        let mut document = Document::read(text, &|name| self.entries(name));
+        let mut document = Document::read(text, &|name| self.entries(name).len());
         let origin = |line| Origin::File(path.to_owned(), line);
         for fault in document.faults {
             let wrong = Wrong { message: fault.message, hint: fault.hint };
