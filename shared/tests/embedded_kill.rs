@@ -12,7 +12,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use shared::clock::{Clock, Millis};
 use shared::config::EmbeddedConfig;
-use shared::log::embedded::EmbeddedLog;
+use shared::log::embedded::{EmbeddedLog, OpenError};
 use shared::log::{Acks, AppendError, NewRecord};
 use shared::position::{Class, Offset, Partition, PartitionId};
 
@@ -30,6 +30,10 @@ fn ids() -> Vec<PartitionId> {
 }
 
 fn open(directory: &Path) -> EmbeddedLog {
+    try_open(directory).expect("the log opens")
+}
+
+fn try_open(directory: &Path) -> Result<EmbeddedLog, OpenError> {
     let config = EmbeddedConfig {
         data_dir: directory.to_owned(),
         retention_bytes: 1 << 34,
@@ -37,7 +41,7 @@ fn open(directory: &Path) -> EmbeddedLog {
         commit_records_max: 16,
         queue_bytes_max: 1 << 20,
     };
-    EmbeddedLog::open(&config, ids(), &BTreeMap::new(), Clock::System).expect("the log opens")
+    EmbeddedLog::open(&config, ids(), &BTreeMap::new(), Clock::System)
 }
 
 /// A payload that no other append has, of a size that its number decides.
@@ -133,7 +137,10 @@ fn run_and_kill(directory: &Path, lines: usize, acknowledged: &mut Acknowledged)
 
 /// What the log holds, and each partition's end. Offsets are dense from 0.
 fn contents(directory: &Path) -> (Acknowledged, BTreeMap<u32, i64>) {
-    let log = open(directory);
+    read_all(&open(directory))
+}
+
+fn read_all(log: &EmbeddedLog) -> (Acknowledged, BTreeMap<u32, i64>) {
     let (mut found, mut ends) = (Acknowledged::new(), BTreeMap::new());
     for id in ids() {
         let (low, end) = log.range(id).expect("the partition is known");
@@ -210,6 +217,41 @@ fn a_torn_journal_loses_only_its_end() {
     let mut later = acknowledged;
     run_and_kill(dir.path(), 100, &mut later);
     verify(dir.path(), &later);
+}
+
+/// Sectors of the journal's end that a power cut left unwritten: the log opens with less, or says
+/// that it cannot be read. It never panics and never makes a record up.
+#[test]
+fn a_damaged_journal_is_a_prefix_or_an_error() {
+    const SECTOR_BYTES: u64 = 512;
+    let dir = tempfile::tempdir().unwrap();
+    let mut acknowledged = Acknowledged::new();
+    run_and_kill(dir.path(), 300, &mut acknowledged);
+    let (whole, _) = contents(dir.path());
+    let path = newest_journal(dir.path());
+    let journal = std::fs::read(&path).unwrap();
+    let mut random = StdRng::seed_from_u64(5);
+    let (mut opened, mut refused) = (0, 0);
+    for _ in 0..40 {
+        let mut damaged = journal.clone();
+        let sector = random.random_range(0..journal.len() as u64 / SECTOR_BYTES);
+        let start = (sector * SECTOR_BYTES) as usize;
+        damaged[start..start + SECTOR_BYTES as usize].fill(0);
+        std::fs::write(&path, &damaged).unwrap();
+        match try_open(dir.path()) {
+            Ok(log) => {
+                opened += 1;
+                for (at, value) in read_all(&log).0 {
+                    assert_eq!(whole.get(&at), Some(&value), "{at:?} is as it was written");
+                }
+            }
+            Err(OpenError::Store { .. }) => refused += 1,
+            Err(other) => panic!("{other}"),
+        }
+    }
+    assert_eq!(opened + refused, 40);
+    std::fs::write(&path, &journal).unwrap();
+    verify(dir.path(), &acknowledged);
 }
 
 /// A write that the operating system refuses: its batch is unknown, everything after it is refused,

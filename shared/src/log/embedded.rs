@@ -18,6 +18,11 @@
 //! - Retention deletes only what was applied (`retention.rs`). Where what is *not* applied alone is
 //!   more than `retention_bytes`, appends are refused as full until the consumer catches up.
 //!
+//! Not promised: records on a disk that changes what it has synced. Where fjall meets a journal entry
+//! that does not decode, it takes it for the end and drops what follows; where a whole batch fails
+//! its checksum, the log refuses to open. After a power cut (not after a killed process) the second
+//! can be a batch that was never acknowledged.
+//!
 //! It never retries an append, and never opens a directory that another process holds.
 
 mod commit;
@@ -142,6 +147,7 @@ struct Core {
 impl EmbeddedLog {
     /// Opens the log under `config.data_dir`, which it makes and locks. `ids` are the partitions
     /// that appends may name; `positions` are the applied positions from the consumer's database.
+    /// Blocking: it replays the journals, at most some 200 MiB.
     pub fn open(
         config: &EmbeddedConfig,
         ids: Vec<PartitionId>,

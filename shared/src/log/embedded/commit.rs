@@ -130,8 +130,8 @@ impl Committer {
         let Batch { bytes, entries } = batch;
         for entry in &entries[..records] {
             let stand = &mut self.stands[entry.partition];
-            // Appends of one partition often follow one another; a partition that comes back is
-            // found by its end, which has moved since the last commit.
+            // The first record of a partition in this commit stands at the visible end; the next ones
+            // stand behind it.
             let end = core.partitions.get(entry.partition).end().0;
             if stand.next == end {
                 self.touched.push((entry.partition, end));
