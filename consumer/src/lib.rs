@@ -1,1 +1,26 @@
-//! placeholder
+//! The consumer: from a record in the log to its one effect in the store.
+//!
+//! The way of a batch is [`worker`], read from top to bottom: poll the partition's own queue, decode
+//! or poison, drop what lies below the stored position, then one transaction that moves the position
+//! under the fence, keeps the identities, writes the effects of the fresh ones and parks the
+//! poisoned; then mirror the offset to the log. [`Consumer`] starts and stops one worker per
+//! partition as the log assigns them. [`resolution`] decides what a refused or unanswered commit
+//! means; [`failure`] what a database error means. [`lookup`] answers what became of an event.
+//!
+//! The truth about a partition is its progress row in the [`store`], never the log's own offset.
+//! Nothing in this crate speaks HTTP to producers or writes to the log.
+
+pub mod backoff;
+pub mod batch;
+pub mod bucket;
+mod consumer;
+pub mod failure;
+pub mod lookup;
+pub mod metrics;
+pub mod resolution;
+pub mod store;
+pub mod worker;
+
+pub use self::consumer::{Consumer, ConsumerError};
+pub use self::lookup::Lookup;
+pub use self::store::Store;

@@ -1,0 +1,297 @@
+//! A batch: records decoded and sorted into what is to be applied and what is to be parked, before
+//! the database hears of them.
+//!
+//! Everything here is a pure function of the records, the position and the time: the same records
+//! give the same batch after a crash. It never drops a record silently; what is not applied and not
+//! parked is a repetition and is counted.
+
+use std::collections::BTreeMap;
+use std::collections::hash_map::{Entry, HashMap};
+
+use serde_json::json;
+use sha2::{Digest, Sha256};
+use shared::clock::Millis;
+use shared::event::{Event, Undecodable, tenant_of_key};
+use shared::identity::{Identity, payload_digest};
+use shared::log::Record;
+use shared::position::{Epoch, Offset, PartitionId, Position};
+use shared::route::Router;
+
+use crate::bucket::{Bucket, Width};
+
+/// Why a record is parked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Poison {
+    /// It is no event.
+    Undecodable(Undecodable),
+    /// Its timestamp is in no bucket ([`Width::bucket`]).
+    TimestampOutOfRange,
+    /// An attribute contains U+0000, which SQL's text cannot hold.
+    TextHasNul,
+    /// The database refused this one record; its SQLSTATE or result code.
+    Refused(Option<String>),
+}
+
+impl Poison {
+    /// The reason in `parked` and in the metrics: a closed set.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Undecodable(Undecodable::Tenant) => "key_without_tenant",
+            Self::Undecodable(Undecodable::Empty) => "empty_value",
+            Self::Undecodable(Undecodable::Json) => "value_not_json",
+            Self::Undecodable(Undecodable::Id) => "id_missing",
+            Self::Undecodable(Undecodable::Type) => "type_missing",
+            Self::Undecodable(Undecodable::Header) => "header_not_utf8",
+            Self::TimestampOutOfRange => "timestamp_out_of_range",
+            Self::TextHasNul => "text_has_nul",
+            Self::Refused(_) => "refused_by_store",
+        }
+    }
+
+    /// The database's own code, where it was the database that refused.
+    pub fn sqlstate(&self) -> Option<&str> {
+        match self {
+            Self::Refused(code) => code.as_deref(),
+            Self::Undecodable(_) | Self::TimestampOutOfRange | Self::TextHasNul => None,
+        }
+    }
+}
+
+/// An event to apply.
+#[derive(Debug)]
+pub struct Row<'r> {
+    /// Its record.
+    pub record: &'r Record,
+    /// What the record says.
+    pub event: Event<'r>,
+    /// What deduplication compares.
+    pub identity: Identity,
+    /// Where its identity is kept.
+    pub bucket: Bucket,
+    /// Tells a retry from another payload under the same identity.
+    pub payload_digest: i64,
+}
+
+/// A record to park.
+#[derive(Debug)]
+pub struct ParkedRow<'r> {
+    /// The record, kept whole.
+    pub record: &'r Record,
+    /// The key's tenant, empty where the key has none.
+    pub tenant: String,
+    /// The identity's digest, or one of the record's position where there is no identity: a replay
+    /// must not park it twice.
+    pub digest: [u8; 16],
+    /// The identity's bucket, where it has one: an identity that has had its effect is not parked.
+    pub bucket: Option<Bucket>,
+    /// As in [`Row`].
+    pub payload_digest: i64,
+    /// Why.
+    pub poison: Poison,
+}
+
+/// What one statement does: from `expected` to `target`, all or nothing.
+#[derive(Debug)]
+pub struct Batch<'r> {
+    /// The partition.
+    pub id: PartitionId,
+    /// The claim under which it may be applied.
+    pub epoch: Epoch,
+    /// Where the partition must stand.
+    pub expected: Offset,
+    /// Where it stands afterwards.
+    pub target: Offset,
+    /// The timestamp of the last record.
+    pub record_timestamp: Millis,
+    /// To apply: identities differ from one another.
+    pub rows: Vec<Row<'r>>,
+    /// To park.
+    pub parked: Vec<ParkedRow<'r>>,
+    /// Records that repeat an identity of an earlier record of this batch.
+    pub repeated: u64,
+    /// Of those, the ones with another payload.
+    pub conflicts: u64,
+    /// Records below `expected`, dropped: the log delivered them again.
+    pub replayed: u64,
+    /// Records whose route is another partition; the first one's position.
+    pub misrouted: (u64, Option<Position>),
+}
+
+/// What decoding needs to know besides the records.
+#[derive(Clone, Copy, Debug)]
+pub struct Context<'c> {
+    /// The partition.
+    pub id: PartitionId,
+    /// The claim.
+    pub epoch: Epoch,
+    /// The position.
+    pub expected: Offset,
+    /// The width of the buckets.
+    pub width: Width,
+    /// The time, for what timestamps are plausible.
+    pub now: Millis,
+    /// Recomputes routes.
+    pub router: &'c Router,
+    /// What the database refused, found by bisecting.
+    pub refused: &'c BTreeMap<Offset, Option<String>>,
+}
+
+impl<'r> Batch<'r> {
+    /// Decodes `records`; `None` where nothing is left above the position.
+    ///
+    /// # Panics
+    /// When offsets do not increase: committing such a batch would lose or repeat records.
+    pub fn decode(records: &'r [Record], context: &Context<'_>) -> Option<Self> {
+        let last = records.last()?;
+        let mut batch = Self {
+            id: context.id,
+            epoch: context.epoch,
+            expected: context.expected,
+            target: last.position.offset.next(),
+            record_timestamp: last.timestamp,
+            rows: Vec::with_capacity(records.len()),
+            parked: Vec::new(),
+            repeated: 0,
+            conflicts: 0,
+            replayed: 0,
+            misrouted: (0, None),
+        };
+        let mut first: HashMap<Identity, i64> = HashMap::with_capacity(records.len());
+        let mut previous = None;
+        for record in records {
+            let offset = record.position.offset;
+            assert!(previous < Some(offset), "offsets of one partition increase");
+            previous = Some(offset);
+            if offset < context.expected {
+                batch.replayed += 1;
+                continue;
+            }
+            match Decoded::of(record, context) {
+                Decoded::Row(row) => {
+                    let key = context.router.class(&row.event.event_type);
+                    if context.router.partition(key, &record.key) != context.id {
+                        batch.misrouted.0 += 1;
+                        batch.misrouted.1.get_or_insert(record.position);
+                    }
+                    if batch.is_first(&mut first, row.identity, row.payload_digest) {
+                        batch.rows.push(row);
+                    }
+                }
+                Decoded::Parked(row, None) => batch.parked.push(row),
+                Decoded::Parked(row, Some(identity)) => {
+                    if batch.is_first(&mut first, identity, row.payload_digest) {
+                        batch.parked.push(row);
+                    }
+                }
+            }
+        }
+        (batch.target > batch.expected).then_some(batch)
+    }
+
+    /// The buckets that must exist before the statement runs.
+    pub fn buckets(&self) -> impl Iterator<Item = Bucket> + '_ {
+        self.rows.iter().map(|row| row.bucket)
+    }
+
+    /// How many records the statement takes, repetitions included.
+    pub fn records(&self) -> usize {
+        self.rows.len() + self.parked.len() + self.repeated as usize
+    }
+
+    /// The first of one identity in a batch wins, as it would across batches.
+    fn is_first(
+        &mut self,
+        first: &mut HashMap<Identity, i64>,
+        identity: Identity,
+        payload: i64,
+    ) -> bool {
+        match first.entry(identity) {
+            Entry::Vacant(entry) => {
+                entry.insert(payload);
+                true
+            }
+            Entry::Occupied(entry) => {
+                self.repeated += 1;
+                self.conflicts += u64::from(*entry.get() != payload);
+                false
+            }
+        }
+    }
+}
+
+enum Decoded<'r> {
+    Row(Row<'r>),
+    Parked(ParkedRow<'r>, Option<Identity>),
+}
+
+impl<'r> Decoded<'r> {
+    fn of(record: &'r Record, context: &Context<'_>) -> Self {
+        let payload_digest = payload_digest(&record.value);
+        let event = match Event::decode(record) {
+            Ok(event) => event,
+            Err(reason) => {
+                let tenant = tenant_of_key(&record.key);
+                let row = ParkedRow {
+                    record,
+                    tenant: tenant.map_or_else(String::new, |tenant| tenant.as_str().to_owned()),
+                    digest: digest_of_position(record.position),
+                    bucket: None,
+                    payload_digest,
+                    poison: Poison::Undecodable(reason),
+                };
+                return Self::Parked(row, None);
+            }
+        };
+        let identity = event.identity();
+        let bucket = context.width.bucket(record.timestamp, context.now);
+        let poison = match (context.refused.get(&record.position.offset), bucket) {
+            (Some(code), _) => Poison::Refused(code.clone()),
+            (None, None) => Poison::TimestampOutOfRange,
+            (None, Some(_)) if has_nul(&event) => Poison::TextHasNul,
+            (None, Some(bucket)) => {
+                return Self::Row(Row { record, event, identity, bucket, payload_digest });
+            }
+        };
+        let tenant = identity.tenant.as_str().to_owned();
+        let digest = identity.digest;
+        let row = ParkedRow { record, tenant, digest, bucket, payload_digest, poison };
+        Self::Parked(row, Some(identity))
+    }
+}
+
+fn has_nul(event: &Event<'_>) -> bool {
+    [Some(&event.source), Some(&event.id), Some(&event.event_type)]
+        .into_iter()
+        .chain([event.subject.as_ref(), event.time.as_ref()])
+        .flatten()
+        .any(|text| text.as_bytes().contains(&0))
+}
+
+/// Stands in for the identity that an undecodable record does not have. The prefix keeps it apart
+/// from every identity's input, which begins with a length.
+fn digest_of_position(position: Position) -> [u8; 16] {
+    let hash = Sha256::digest(format!("position {position}"));
+    let mut digest = [0; 16];
+    digest.copy_from_slice(&hash[..16]);
+    digest
+}
+
+/// A record's headers as JSON that both databases hold: `[{"name": …, "value": …}]`, with
+/// `name_hex` and `value_hex` where the bytes are no text that `jsonb` takes.
+pub fn headers_json(record: &Record) -> String {
+    let text = |bytes: &[u8]| match std::str::from_utf8(bytes) {
+        Ok(text) if !text.contains('\0') => Ok(text.to_owned()),
+        _ => Err(hex::encode(bytes)),
+    };
+    let headers: Vec<_> = record
+        .headers
+        .iter()
+        .map(|(name, value)| match (text(name.as_bytes()), text(value)) {
+            (Ok(name), Ok(value)) => json!({"name": name, "value": value}),
+            (Ok(name), Err(value)) => json!({"name": name, "value_hex": value}),
+            (Err(name), Ok(value)) => json!({"name_hex": name, "value": value}),
+            (Err(name), Err(value)) => json!({"name_hex": name, "value_hex": value}),
+        })
+        .collect();
+    json!(headers).to_string()
+}

@@ -1,0 +1,136 @@
+//! What the consumer exports. Labels are classes, reasons, stages and partitions: all closed sets.
+
+use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec};
+use shared::metrics::{COUNT_BUCKETS, Registry, SECONDS_BUCKETS};
+
+/// The families, built once per process and shared by all workers.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    /// Events that had their effect.
+    pub applied: IntCounterVec,
+    /// Records whose identity had its effect, or is parked, already.
+    pub duplicates: IntCounterVec,
+    /// Duplicates with another payload.
+    pub id_conflicts: IntCounterVec,
+    /// Records parked.
+    pub parked: IntCounterVec,
+    /// Records the log delivered again below the stored position.
+    pub replayed: IntCounterVec,
+    /// Records whose route is another partition.
+    pub misrouted: IntCounterVec,
+    /// Writers that were fenced.
+    pub fenced: IntCounter,
+    /// Batches whose answer was lost and that turned out to be committed.
+    pub unknown_commits: IntCounter,
+    /// Databases found at an earlier state.
+    pub went_back: IntCounter,
+    /// Failed statements that were tried again.
+    pub retries: IntCounter,
+    /// Batches refused for a record's content.
+    pub bisections: IntCounter,
+    /// Partitions that stand still.
+    pub halted: IntGaugeVec,
+    /// Batch size.
+    pub batch_records: Histogram,
+    /// Time per stage of a batch.
+    pub stage_seconds: HistogramVec,
+    /// Receipt to committed effect.
+    pub effect_seconds: HistogramVec,
+    /// Lag in records.
+    pub lag_records: IntGaugeVec,
+    /// Lag in time.
+    pub lag_milliseconds: IntGaugeVec,
+}
+
+impl Metrics {
+    /// Registers the families.
+    pub fn new(registry: &Registry) -> Self {
+        let class = &["class"];
+        let partition = &["class", "partition"];
+        Self {
+            applied: registry.counters(
+                "shock_consumer_applied_total",
+                "Events that had their effect, once each. A batch whose answer was lost is counted \
+                 in unknown_commits_total instead.",
+                class,
+            ),
+            duplicates: registry.counters(
+                "shock_consumer_duplicates_total",
+                "Records whose identity has had its effect, or is parked, already.",
+                class,
+            ),
+            id_conflicts: registry.counters(
+                "shock_consumer_id_conflict_total",
+                "Duplicates whose payload differs from the first one's: a producer reuses ids.",
+                class,
+            ),
+            parked: registry.counters(
+                "shock_consumer_parked_total",
+                "Records parked instead of applied, by reason.",
+                &["class", "reason"],
+            ),
+            replayed: registry.counters(
+                "shock_consumer_replayed_total",
+                "Records the log delivered again below the stored position; dropped.",
+                class,
+            ),
+            misrouted: registry.counters(
+                "shock_consumer_misrouted_total",
+                "Records that stand in another partition than their key routes to.",
+                class,
+            ),
+            fenced: registry.counter(
+                "shock_consumer_fenced_total",
+                "Writers stopped because another one had claimed their partition.",
+            ),
+            unknown_commits: registry.counter(
+                "shock_consumer_unknown_commits_total",
+                "Batches whose answer was lost and that turned out to be committed.",
+            ),
+            went_back: registry.counter(
+                "shock_consumer_database_went_back_total",
+                "Times the database was found at an earlier state than this process had committed.",
+            ),
+            retries: registry.counter(
+                "shock_consumer_retries_total",
+                "Failed statements of the database that were tried again.",
+            ),
+            bisections: registry.counter(
+                "shock_consumer_bisections_total",
+                "Batches the database refused for a record's content, and that were halved.",
+            ),
+            halted: registry.gauges(
+                "shock_consumer_halted",
+                "1 while the partition stands still and waits for a human.",
+                &["class", "partition", "reason"],
+            ),
+            batch_records: registry.histogram(
+                "shock_consumer_batch_records",
+                "Records per committed batch.",
+                COUNT_BUCKETS,
+            ),
+            stage_seconds: registry.histograms(
+                "shock_consumer_stage_seconds",
+                "Seconds per batch and stage: poll, decode, apply (retries included).",
+                &["stage"],
+                SECONDS_BUCKETS,
+            ),
+            effect_seconds: registry.histograms(
+                "shock_consumer_effect_seconds",
+                "Seconds from the ingress's receipt of an event to its committed effect.",
+                class,
+                SECONDS_BUCKETS,
+            ),
+            lag_records: registry.gauges(
+                "shock_consumer_lag_records",
+                "Records between the stored position and the end of the log.",
+                partition,
+            ),
+            lag_milliseconds: registry.gauges(
+                "shock_consumer_lag_milliseconds",
+                "Age in milliseconds of the record at the stored position; 0 at the log's end.",
+                partition,
+            ),
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! The store: PostgreSQL or SQLite, where effects, identities and positions are one transaction.
+//!
+//! A closed enum: the worker is the same on both. Each pipeline has a store of its own (a schema
+//! `shock_<pipeline>` on PostgreSQL, a file on SQLite), so no key carries the pipeline's name and
+//! two pipelines on one server share nothing that could be confused. Nothing here retries: errors
+//! come back with what they mean ([`crate::failure`]), and the worker decides.
+
+pub mod postgres;
+mod schema;
+pub mod sqlite;
+
+use shared::clock::Millis;
+use shared::config::Backend;
+use shared::identity::Identity;
+use shared::position::{Class, Offset, Partition, PartitionId, Position};
+
+use crate::batch::Batch;
+use crate::bucket::{Bucket, Width};
+use crate::failure::{Failure, StoreError};
+use crate::resolution::Stored;
+
+pub use self::postgres::PostgresStore;
+pub use self::schema::{SchemaError, SchemaState};
+pub use self::sqlite::SqliteStore;
+
+/// Where effects live. Cheap to clone; all clones are one.
+#[derive(Clone, Debug)]
+pub enum Store {
+    /// A schema of a PostgreSQL database.
+    Postgres(PostgresStore),
+    /// A file.
+    Sqlite(SqliteStore),
+}
+
+/// What a batch statement did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Applied {
+    /// The fence held: all of it is committed. `false`: nothing is.
+    pub owned: bool,
+    /// Events that had their effect now.
+    pub fresh: u64,
+    /// Records that were parked now.
+    pub parked: u64,
+    /// Duplicates whose payload differs from the first one's.
+    pub conflicts: u64,
+}
+
+/// A progress row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// The partition.
+    pub id: PartitionId,
+    /// Fence and position.
+    pub stored: Stored,
+    /// Who claimed it last.
+    pub owner: String,
+    /// When the row last changed.
+    pub updated_at: Millis,
+    /// The timestamp of the last record before the position.
+    pub record_timestamp: Option<Millis>,
+}
+
+/// Where and when an identity had its effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AppliedAt {
+    /// The record that had it.
+    pub position: Position,
+    /// When it was committed; `None` where the events row is gone.
+    pub at: Option<Millis>,
+}
+
+/// Where and why an identity is parked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ParkedAt {
+    /// The record.
+    pub position: Position,
+    /// The reason ([`crate::batch::Poison::reason`]).
+    pub reason: String,
+    /// The database's code, where it refused.
+    pub sqlstate: Option<String>,
+    /// How often it was tried.
+    pub attempts: i32,
+    /// What is to become of it.
+    pub state: String,
+    /// Since when.
+    pub at: Millis,
+}
+
+/// An applied event, as `tail` shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AppliedEvent {
+    /// Its record.
+    pub position: Position,
+    /// Whose.
+    pub tenant: String,
+    /// CloudEvents attributes.
+    pub source: String,
+    /// The event's id.
+    pub id: String,
+    /// The event's type.
+    pub event_type: String,
+    /// The entity.
+    pub subject: Option<String>,
+    /// When the ingress received it.
+    pub received_at: Millis,
+    /// When its effect was committed.
+    pub applied_at: Millis,
+    /// The payload, JSON text.
+    pub data: String,
+}
+
+/// The partition of a row. Only rows we wrote are read, but a database can be edited by hand.
+fn partition_id(class: i64, partition: i64) -> Result<PartitionId, StoreError> {
+    let found = usize::try_from(class).ok().and_then(|index| Class::ALL.get(index));
+    match (found, u32::try_from(partition)) {
+        (Some(class), Ok(number)) => {
+            Ok(PartitionId { class: *class, partition: Partition(number) })
+        }
+        _ => Err(StoreError {
+            failure: Failure::Halt,
+            code: None,
+            message: format!("a row names class {class} and partition {partition}"),
+        }),
+    }
+}
+
+macro_rules! each {
+    ($store:expr, $inner:ident => $call:expr) => {
+        match $store {
+            Store::Postgres($inner) => $call,
+            Store::Sqlite($inner) => $call,
+        }
+    };
+}
+
+impl Store {
+    /// Opens the backend's store for a pipeline. PostgreSQL is not contacted yet: it may be away.
+    pub async fn connect(backend: &Backend, pipeline: &str) -> Result<Self, SchemaError> {
+        match backend {
+            Backend::Cluster { postgres, .. } => {
+                PostgresStore::connect(postgres, pipeline).map(Self::Postgres)
+            }
+            Backend::Embedded(embedded) => {
+                SqliteStore::open(&embedded.data_dir.join("effects.sqlite"), pipeline)
+                    .await
+                    .map(Self::Sqlite)
+            }
+        }
+    }
+
+    /// Brings the schema to this program's version, step by step. Needs the right to make tables.
+    pub async fn migrate(&self) -> Result<(), SchemaError> {
+        each!(self, store => store.migrate().await)
+    }
+
+    /// Refuses a schema that is not exactly this program's.
+    pub async fn check(&self) -> Result<(), SchemaError> {
+        let applied = each!(self, store => store.schema_state().await)?;
+        applied.check(each!(self, store => store.migrator()))
+    }
+
+    /// Settles the pipeline's name and the width of its buckets with what is stored: the first ones
+    /// stay, others are refused.
+    pub async fn settle(&self, width: Width) -> Result<(), SchemaError> {
+        let (stored, stored_ms) = each!(self, store => store.settle(width.as_millis()).await)?;
+        let wanted = each!(self, store => store.pipeline());
+        if stored != wanted {
+            return Err(SchemaError::Pipeline { stored, wanted: wanted.to_owned() });
+        }
+        if stored_ms != width.as_millis() {
+            return Err(SchemaError::Width { stored_ms, wanted_ms: width.as_millis() });
+        }
+        Ok(())
+    }
+
+    /// Claims a partition above its stored epoch and above `floor`; `None` where it has no row yet.
+    /// It waits for a statement of the previous owner that is still running, so the position it
+    /// returns is the last one that owner committed.
+    pub async fn claim(
+        &self,
+        id: PartitionId,
+        owner: &str,
+        floor: i64,
+    ) -> Result<Option<Stored>, StoreError> {
+        each!(self, store => store.claim(id, owner, floor).await)
+    }
+
+    /// Makes the row of a partition that had none, at `first`, and claims it; a row that somebody
+    /// made meanwhile keeps its position.
+    pub async fn seed(
+        &self,
+        id: PartitionId,
+        owner: &str,
+        first: Offset,
+    ) -> Result<Stored, StoreError> {
+        each!(self, store => store.seed(id, owner, first).await)
+    }
+
+    /// Fence and position of a partition.
+    pub async fn stored(&self, id: PartitionId) -> Result<Option<Stored>, StoreError> {
+        each!(self, store => store.stored(id).await)
+    }
+
+    /// Every progress row.
+    pub async fn positions(&self) -> Result<Vec<Progress>, StoreError> {
+        each!(self, store => store.positions().await)
+    }
+
+    /// Makes the tables of these buckets, where buckets are tables.
+    pub async fn ensure_buckets(&self, buckets: &[Bucket]) -> Result<(), StoreError> {
+        match self {
+            Self::Postgres(store) => store.ensure_buckets(buckets).await,
+            Self::Sqlite(_) => Ok(()),
+        }
+    }
+
+    /// Applies a batch: fence, ids, effects, parked records and position, all or nothing.
+    pub async fn apply(&self, batch: &Batch<'_>, now: Millis) -> Result<Applied, StoreError> {
+        match self {
+            Self::Postgres(store) => store.apply(batch).await,
+            Self::Sqlite(store) => store.apply(batch, now).await,
+        }
+    }
+
+    /// Where an identity had its effect.
+    pub async fn applied(&self, identity: &Identity) -> Result<Option<AppliedAt>, StoreError> {
+        each!(self, store => store.applied(identity).await)
+    }
+
+    /// Where an identity is parked.
+    pub async fn parked(&self, identity: &Identity) -> Result<Option<ParkedAt>, StoreError> {
+        each!(self, store => store.parked(identity).await)
+    }
+
+    /// The last `n` applied events, newest first.
+    pub async fn tail(&self, n: u16) -> Result<Vec<AppliedEvent>, StoreError> {
+        each!(self, store => store.tail(n).await)
+    }
+
+    /// Closes the connections, after running statements.
+    pub async fn close(&self) {
+        each!(self, store => store.close().await);
+    }
+}

@@ -1,0 +1,409 @@
+//! PostgreSQL: one schema per pipeline, the batch as one autocommitted statement.
+//!
+//! Never `begin … commit` from here: a process that is paused between the two would hold the
+//! progress row's lock, and its successor could not claim. Table names carry the schema, so that a
+//! pooler in transaction mode needs no session state. The role that runs this needs select, insert
+//! and update on the tables and execute on `shock_ensure_buckets`; [`PostgresStore::grant`] gives
+//! exactly that.
+
+mod columns;
+
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use shared::clock::Millis;
+use shared::config::PostgresConfig;
+use shared::identity::Identity;
+use shared::position::{Epoch, Offset, PartitionId, Position};
+use sqlx::migrate::Migrator;
+use sqlx::pool::PoolConnection;
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, PgRow};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Postgres, Row as _};
+use tokio::time::error::Elapsed;
+
+use self::columns::{EventColumns, ParkedColumns};
+use super::schema::{SchemaError, SchemaState, check_pipeline};
+use super::{Applied, AppliedAt, AppliedEvent, ParkedAt, Progress, partition_id};
+use crate::batch::Batch;
+use crate::bucket::Bucket;
+use crate::failure::StoreError;
+use crate::resolution::Stored;
+
+static MIGRATOR: Migrator = sqlx::migrate!("migrations/postgres");
+
+/// A statement that has not answered after this long counts as lost: its outcome is looked up on
+/// another connection. Longer than a batch may take, shorter than a worker may be silent.
+pub const STATEMENT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long a connection may take to be made or to come free.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The most buckets one call of `shock_ensure_buckets` takes.
+const BUCKETS_MAX: i64 = 512;
+
+/// A pipeline's schema.
+#[derive(Clone, Debug)]
+pub struct PostgresStore {
+    pipeline: String,
+    schema: String,
+    pool: PgPool,
+    options: PgConnectOptions,
+    sql: Arc<Statements>,
+}
+
+/// The statements with the schema's name in them, each prepared once per connection.
+#[derive(Debug)]
+struct Statements {
+    apply: Arc<str>,
+    claim: Arc<str>,
+    seed: Arc<str>,
+    stored: Arc<str>,
+    positions: Arc<str>,
+    ensure: Arc<str>,
+    applied: Arc<str>,
+    parked: Arc<str>,
+    tail: Arc<str>,
+}
+
+const CLAIM: &str = "update pipeline.progress \
+    set epoch = greatest(epoch, $4) + 1, owner = $3, updated_at = now() \
+    where class = $1 and partition = $2 returning epoch, next_offset";
+
+const SEED: &str = "insert into pipeline.progress as p (class, partition, epoch, next_offset, owner) \
+    values ($1, $2, 1, $4, $3) on conflict (class, partition) \
+    do update set epoch = p.epoch + 1, owner = excluded.owner, updated_at = now() \
+    returning epoch, next_offset";
+
+const STORED: &str = "select epoch, next_offset from pipeline.progress \
+    where class = $1 and partition = $2";
+
+const POSITIONS: &str = "select class, partition, epoch, next_offset, owner, record_timestamp, \
+    (extract(epoch from updated_at) * 1000)::bigint as updated_ms \
+    from pipeline.progress order by class, partition";
+
+const ENSURE: &str = "select pipeline.shock_ensure_buckets($1, $2)";
+
+/// The key of each bucket's table begins with the digest: one look-up per bucket.
+const APPLIED: &str = "select p.class, p.partition, p.log_offset, \
+      (extract(epoch from e.applied_at) * 1000)::bigint as applied_ms \
+    from pipeline.processed_ids p left join pipeline.events e \
+      on e.class = p.class and e.partition = p.partition and e.log_offset = p.log_offset \
+    where p.digest = $1 and p.tenant = $2 order by p.bucket desc limit 1";
+
+const PARKED: &str = "select class, partition, log_offset, reason, sqlstate, attempts, state, \
+      (extract(epoch from parked_at) * 1000)::bigint as parked_ms \
+    from pipeline.parked where digest = $1 and tenant = $2";
+
+/// The last n of each partition through the key, then the last n of those: inside a partition the
+/// order of application is the order of offsets.
+const TAIL: &str = "select e.class, e.partition, e.log_offset, e.tenant, e.source, e.id, e.type, \
+      e.subject, (extract(epoch from e.received_at) * 1000)::bigint as received_ms, \
+      (extract(epoch from e.applied_at) * 1000)::bigint as applied_ms, e.data::text as data \
+    from pipeline.progress p cross join lateral (select * from pipeline.events l \
+      where l.class = p.class and l.partition = p.partition order by l.log_offset desc limit $1) e \
+    order by e.applied_at desc, e.log_offset desc limit $1";
+
+impl PostgresStore {
+    /// Prepares connections; makes none yet.
+    pub fn connect(config: &PostgresConfig, pipeline: &str) -> Result<Self, SchemaError> {
+        check_pipeline(pipeline)?;
+        // The password is in the URL: an error of parsing it must not print it.
+        let options = PgConnectOptions::from_str(&config.url)
+            .map_err(|_| SchemaError::Address("the URL of PostgreSQL cannot be parsed".to_owned()))?
+            .application_name(&format!("shock-{pipeline}"))
+            .statement_cache_capacity(64)
+            .disable_statement_logging();
+        let pool = PgPoolOptions::new()
+            .max_connections(config.connections_max)
+            .acquire_timeout(ACQUIRE_TIMEOUT)
+            .test_before_acquire(false)
+            .connect_lazy_with(options.clone());
+        let schema = format!("\"shock_{pipeline}\"");
+        let sql = Arc::new(Statements::of(&schema));
+        Ok(Self { pipeline: pipeline.to_owned(), schema, pool, options, sql })
+    }
+
+    pub(super) fn pipeline(&self) -> &str {
+        &self.pipeline
+    }
+
+    pub(super) fn migrator(&self) -> &'static Migrator {
+        &MIGRATOR
+    }
+
+    /// Migrates on a connection of its own, straight to the server: it needs session state.
+    pub(super) async fn migrate(&self) -> Result<(), SchemaError> {
+        let mut connection = self.options.connect().await?;
+        // Temporary tables last: nobody's may stand in for ours inside the definer's function.
+        let prepare = format!(
+            "create schema if not exists {0}; set search_path to {0}, pg_temp",
+            self.schema
+        );
+        sqlx::raw_sql(AssertSqlSafe(prepare)).execute(&mut connection).await?;
+        MIGRATOR.run(&mut connection).await?;
+        sqlx::query("insert into pipeline (name) values ($1) on conflict do nothing")
+            .bind(&self.pipeline)
+            .execute(&mut connection)
+            .await?;
+        connection.close().await?;
+        Ok(())
+    }
+
+    /// Gives a role what the running consumer needs, and nothing that makes or drops tables.
+    pub async fn grant(&self, role: &str) -> Result<(), SchemaError> {
+        let role = format!("\"{}\"", role.replace('"', "\"\""));
+        let schema = &self.schema;
+        let sql = format!(
+            "grant usage on schema {schema} to {role}; \
+             grant select, insert, update on all tables in schema {schema} to {role}; \
+             grant execute on function {schema}.shock_ensure_buckets to {role}"
+        );
+        sqlx::raw_sql(AssertSqlSafe(sql)).execute(&self.pool).await?;
+        Ok(())
+    }
+
+    pub(super) async fn schema_state(&self) -> Result<SchemaState, SchemaError> {
+        let table = format!("{}._sqlx_migrations", self.schema);
+        let found: Option<String> = sqlx::query_scalar("select to_regclass($1)::text")
+            .bind(&table)
+            .fetch_one(&self.pool)
+            .await?;
+        if found.is_none() {
+            return Ok(SchemaState::default());
+        }
+        let sql = format!("select version, checksum, success from {table} order by 1");
+        let rows = sqlx::query_as(AssertSqlSafe(sql));
+        Ok(SchemaState(rows.fetch_all(&self.pool).await?))
+    }
+
+    pub(super) async fn settle(&self, width_ms: i64) -> Result<(String, i64), SchemaError> {
+        let sql = format!(
+            "update {}.pipeline set bucket_ms = coalesce(bucket_ms, $1) returning name, bucket_ms",
+            self.schema
+        );
+        let row = sqlx::query_as(AssertSqlSafe(sql));
+        Ok(row.bind(width_ms).fetch_one(&self.pool).await?)
+    }
+
+    pub(super) async fn claim(
+        &self,
+        id: PartitionId,
+        owner: &str,
+        floor: i64,
+    ) -> Result<Option<Stored>, StoreError> {
+        let mut connection = self.pool.acquire().await?;
+        let row = sqlx::query(AssertSqlSafe(Arc::clone(&self.sql.claim)))
+            .bind(id.class as i16)
+            .bind(id.partition.as_i32())
+            .bind(owner)
+            .bind(floor)
+            .fetch_optional(&mut *connection);
+        let row = tokio::time::timeout(STATEMENT_TIMEOUT, row).await;
+        settled(row, connection)?.map(|row| stored(&row)).transpose()
+    }
+
+    pub(super) async fn seed(
+        &self,
+        id: PartitionId,
+        owner: &str,
+        first: Offset,
+    ) -> Result<Stored, StoreError> {
+        let mut connection = self.pool.acquire().await?;
+        let row = sqlx::query(AssertSqlSafe(Arc::clone(&self.sql.seed)))
+            .bind(id.class as i16)
+            .bind(id.partition.as_i32())
+            .bind(owner)
+            .bind(first.0)
+            .fetch_one(&mut *connection);
+        let row = tokio::time::timeout(STATEMENT_TIMEOUT, row).await;
+        stored(&settled(row, connection)?)
+    }
+
+    pub(super) async fn stored(&self, id: PartitionId) -> Result<Option<Stored>, StoreError> {
+        let mut connection = self.pool.acquire().await?;
+        let row = sqlx::query(AssertSqlSafe(Arc::clone(&self.sql.stored)))
+            .bind(id.class as i16)
+            .bind(id.partition.as_i32())
+            .fetch_optional(&mut *connection);
+        let row = tokio::time::timeout(STATEMENT_TIMEOUT, row).await;
+        settled(row, connection)?.map(|row| stored(&row)).transpose()
+    }
+
+    pub(super) async fn positions(&self) -> Result<Vec<Progress>, StoreError> {
+        let rows = sqlx::query(AssertSqlSafe(Arc::clone(&self.sql.positions)))
+            .fetch_all(&self.pool)
+            .await?;
+        rows.iter()
+            .map(|row| {
+                let timestamp: Option<i64> = row.try_get("record_timestamp")?;
+                Ok(Progress {
+                    id: id_of(row)?,
+                    stored: stored(row)?,
+                    owner: row.try_get("owner")?,
+                    updated_at: Millis(row.try_get("updated_ms")?),
+                    record_timestamp: timestamp.map(Millis),
+                })
+            })
+            .collect()
+    }
+
+    /// Makes the buckets' tables, a run of neighbours per call: a batch that spans a gap (a foreign
+    /// writer's old record among today's) must not fill the gap with tables.
+    pub(super) async fn ensure_buckets(&self, buckets: &[Bucket]) -> Result<(), StoreError> {
+        let mut sorted: Vec<i64> = buckets.iter().map(|bucket| bucket.0).collect();
+        sorted.sort_unstable();
+        sorted.dedup();
+        for run in sorted.chunk_by(|a, b| a + 1 == *b) {
+            for part in run.chunks(BUCKETS_MAX as usize) {
+                let mut connection = self.pool.acquire().await?;
+                let call = sqlx::query(AssertSqlSafe(Arc::clone(&self.sql.ensure)))
+                    .bind(part[0])
+                    .bind(part[part.len() - 1])
+                    .execute(&mut *connection);
+                let call = tokio::time::timeout(STATEMENT_TIMEOUT, call).await;
+                settled(call, connection)?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) async fn apply(&self, batch: &Batch<'_>) -> Result<Applied, StoreError> {
+        let mut connection = self.pool.acquire().await?;
+        let row = self.bound(Arc::clone(&self.sql.apply), batch).fetch_one(&mut *connection);
+        let row = tokio::time::timeout(STATEMENT_TIMEOUT, row).await;
+        let row = settled(row, connection)?;
+        let count = |name| row.try_get::<i64, _>(name).map(i64::unsigned_abs);
+        Ok(Applied {
+            owned: row.try_get("owned")?,
+            fresh: count("fresh")?,
+            parked: count("parked")?,
+            conflicts: count("conflicts")?,
+        })
+    }
+
+    /// The plan of the batch statement, as `explain` prints it: line by line.
+    pub async fn apply_plan(&self, batch: &Batch<'_>) -> Result<Vec<String>, StoreError> {
+        let sql = Arc::from(format!("explain {}", self.sql.apply));
+        let rows = self.bound(sql, batch).fetch_all(&self.pool).await?;
+        Ok(rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?)
+    }
+
+    fn bound(
+        &self,
+        sql: Arc<str>,
+        batch: &Batch<'_>,
+    ) -> sqlx::query::Query<'static, Postgres, sqlx::postgres::PgArguments> {
+        let query = sqlx::query(AssertSqlSafe(sql))
+            .bind(batch.id.class as i16)
+            .bind(batch.id.partition.as_i32())
+            .bind(batch.epoch.0)
+            .bind(batch.expected.0)
+            .bind(batch.target.0)
+            .bind(batch.record_timestamp.0);
+        ParkedColumns::of(&batch.parked).bind(EventColumns::of(&batch.rows).bind(query))
+    }
+
+    pub(super) async fn applied(
+        &self,
+        identity: &Identity,
+    ) -> Result<Option<AppliedAt>, StoreError> {
+        let row = sqlx::query(AssertSqlSafe(Arc::clone(&self.sql.applied)))
+            .bind(identity.digest.as_slice())
+            .bind(identity.tenant.as_str())
+            .fetch_optional(&self.pool)
+            .await?;
+        let Some(row) = row else { return Ok(None) };
+        let at = row.try_get::<Option<i64>, _>("applied_ms")?.map(Millis);
+        Ok(Some(AppliedAt { position: position(&row)?, at }))
+    }
+
+    pub(super) async fn parked(&self, identity: &Identity) -> Result<Option<ParkedAt>, StoreError> {
+        let row = sqlx::query(AssertSqlSafe(Arc::clone(&self.sql.parked)))
+            .bind(identity.digest.as_slice())
+            .bind(identity.tenant.as_str())
+            .fetch_optional(&self.pool)
+            .await?;
+        let Some(row) = row else { return Ok(None) };
+        Ok(Some(ParkedAt {
+            position: position(&row)?,
+            reason: row.try_get("reason")?,
+            sqlstate: row.try_get("sqlstate")?,
+            attempts: row.try_get("attempts")?,
+            state: row.try_get("state")?,
+            at: Millis(row.try_get("parked_ms")?),
+        }))
+    }
+
+    pub(super) async fn tail(&self, n: u16) -> Result<Vec<AppliedEvent>, StoreError> {
+        let rows = sqlx::query(AssertSqlSafe(Arc::clone(&self.sql.tail)))
+            .bind(i64::from(n))
+            .fetch_all(&self.pool)
+            .await?;
+        rows.iter()
+            .map(|row| {
+                Ok(AppliedEvent {
+                    position: position(row)?,
+                    tenant: row.try_get("tenant")?,
+                    source: row.try_get("source")?,
+                    id: row.try_get("id")?,
+                    event_type: row.try_get("type")?,
+                    subject: row.try_get("subject")?,
+                    received_at: Millis(row.try_get("received_ms")?),
+                    applied_at: Millis(row.try_get("applied_ms")?),
+                    data: row.try_get("data")?,
+                })
+            })
+            .collect()
+    }
+
+    pub(super) async fn close(&self) {
+        self.pool.close().await;
+    }
+}
+
+impl Statements {
+    fn of(schema: &str) -> Self {
+        let named = |sql: &str| Arc::from(sql.replace("pipeline.", &format!("{schema}.")));
+        Self {
+            apply: named(include_str!("postgres/apply.sql")),
+            claim: named(CLAIM),
+            seed: named(SEED),
+            stored: named(STORED),
+            positions: named(POSITIONS),
+            ensure: named(ENSURE),
+            applied: named(APPLIED),
+            parked: named(PARKED),
+            tail: named(TAIL),
+        }
+    }
+}
+
+/// A statement's answer. One that never came leaves the connection in the middle of it: it is
+/// closed, not given back.
+fn settled<T>(
+    answer: Result<Result<T, sqlx::Error>, Elapsed>,
+    mut connection: PoolConnection<Postgres>,
+) -> Result<T, StoreError> {
+    match answer {
+        Ok(answer) => Ok(answer?),
+        Err(_) => {
+            connection.close_on_drop();
+            Err(StoreError::timed_out())
+        }
+    }
+}
+
+fn stored(row: &PgRow) -> Result<Stored, StoreError> {
+    Ok(Stored { epoch: Epoch(row.try_get("epoch")?), next: Offset(row.try_get("next_offset")?) })
+}
+
+fn id_of(row: &PgRow) -> Result<PartitionId, StoreError> {
+    let class: i16 = row.try_get("class")?;
+    let partition: i32 = row.try_get("partition")?;
+    partition_id(i64::from(class), i64::from(partition))
+}
+
+fn position(row: &PgRow) -> Result<Position, StoreError> {
+    Ok(Position { id: id_of(row)?, offset: Offset(row.try_get("log_offset")?) })
+}

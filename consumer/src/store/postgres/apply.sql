@@ -1,0 +1,88 @@
+-- One batch, one statement, one round trip, committed by itself: a paused process never holds the
+-- row's lock. "pipeline." is replaced by the pipeline's schema.
+--
+-- The look-ups in processed_ids and parked are scalar subqueries on purpose: those are never turned
+-- into a join, so whatever the statistics say they go through the key.
+with fence as (
+    update pipeline.progress
+    set next_offset = $5, updated_at = now(), record_timestamp = $6
+    where class = $1 and partition = $2 and epoch = $3 and next_offset = $4
+    returning 1
+),
+batch as materialized (
+    select b.*,
+        coalesce(
+            (select p.payload_digest from pipeline.processed_ids p
+             where p.digest = b.digest and p.tenant = b.tenant and p.bucket = b.bucket - 1),
+            (select p.payload_digest from pipeline.processed_ids p
+             where p.digest = b.digest and p.tenant = b.tenant and p.bucket = b.bucket + 1),
+            (select k.payload_digest from pipeline.parked k
+             where k.digest = b.digest and k.tenant = b.tenant)
+        ) as seen
+    from unnest(
+        $7::bigint[], $8::bigint[], $9::text[], $10::bytea[], $11::bigint[], $12::bigint[],
+        $13::text[], $14::text[], $15::text[], $16::text[], $17::text[], $18::text[], $19::text[]
+    ) as b (
+        log_offset, bucket, tenant, digest, payload_digest, received_ms,
+        source, id, type, subject, time, data, extensions
+    )
+    where exists (select 1 from fence)
+),
+fresh as (
+    insert into pipeline.processed_ids
+        (bucket, tenant, digest, class, partition, log_offset, payload_digest)
+    select bucket, tenant, digest, $1, $2, log_offset, payload_digest
+    from batch where seen is null
+    on conflict do nothing
+    returning log_offset
+),
+-- Joined back on the offset, not on the identity: only the record whose insert made the id counts.
+applied as (
+    insert into pipeline.events
+        (class, partition, log_offset, tenant, source, id, type, subject, time, received_at,
+         data, extensions)
+    select $1, $2, log_offset, tenant, source, id, type, subject, time,
+        to_timestamp(received_ms / 1000.0), data::jsonb, extensions::jsonb
+    from batch join fresh using (log_offset)
+    returning 1
+),
+-- What was not inserted, with the payload that the identity had first.
+repeated as (
+    select b.payload_digest,
+        coalesce(b.seen,
+            (select p.payload_digest from pipeline.processed_ids p
+             where p.digest = b.digest and p.tenant = b.tenant and p.bucket = b.bucket)
+        ) as first_digest
+    from batch b where b.log_offset not in (select f.log_offset from fresh f)
+),
+poisoned as (
+    insert into pipeline.parked
+        (tenant, digest, class, partition, log_offset, record_timestamp, payload_digest, reason,
+         sqlstate, key, value, headers)
+    select b.tenant, b.digest, $1, $2, b.log_offset, b.record_timestamp, b.payload_digest, b.reason,
+        b.sqlstate, b.key, b.value, b.headers::jsonb
+    from unnest(
+        $20::bigint[], $21::bigint[], $22::text[], $23::bytea[], $24::bigint[], $25::bigint[],
+        $26::text[], $27::text[], $28::bytea[], $29::bytea[], $30::text[]
+    ) as b (
+        log_offset, bucket, tenant, digest, payload_digest, record_timestamp,
+        reason, sqlstate, key, value, headers
+    )
+    where exists (select 1 from fence)
+        -- An identity that has had its effect is a repetition, not a record to try again.
+        and coalesce(
+            (select 1 from pipeline.processed_ids p
+             where p.digest = b.digest and p.tenant = b.tenant and p.bucket = b.bucket - 1),
+            (select 1 from pipeline.processed_ids p
+             where p.digest = b.digest and p.tenant = b.tenant and p.bucket = b.bucket),
+            (select 1 from pipeline.processed_ids p
+             where p.digest = b.digest and p.tenant = b.tenant and p.bucket = b.bucket + 1)
+        ) is null
+    on conflict do nothing
+    returning 1
+)
+select
+    exists (select 1 from fence) as owned,
+    (select count(*) from applied) as fresh,
+    (select count(*) from poisoned) as parked,
+    (select count(*) from repeated where first_digest <> payload_digest) as conflicts

@@ -1,0 +1,413 @@
+//! SQLite: one file per pipeline, one write connection, the batch in one `BEGIN IMMEDIATE`.
+//!
+//! WAL with `synchronous=FULL`: a commit that was answered survives the loss of power. Rows go in
+//! as one JSON text per table (`json_each`): a statement per row would cost more than the rows.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+use shared::clock::Millis;
+use shared::identity::Identity;
+use shared::position::{Epoch, Offset, PartitionId, Position};
+use sqlx::migrate::Migrator;
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow,
+    SqliteSynchronous,
+};
+use sqlx::{Row as _, SqliteConnection};
+
+use super::schema::{SchemaError, SchemaState, check_pipeline};
+use super::{Applied, AppliedAt, AppliedEvent, ParkedAt, Progress, partition_id};
+use crate::batch::{Batch, ParkedRow, Row, headers_json};
+use crate::failure::StoreError;
+use crate::resolution::Stored;
+
+static MIGRATOR: Migrator = sqlx::migrate!("migrations/sqlite");
+
+/// Connections that read beside the writer: look-ups of the admin port.
+const READERS_MAX: u32 = 4;
+
+/// A pipeline's file.
+#[derive(Clone, Debug)]
+pub struct SqliteStore {
+    pipeline: String,
+    /// One connection: SQLite has one writer, and waiting in the pool is fairer than its lock.
+    writer: SqlitePool,
+    readers: SqlitePool,
+}
+
+const FENCE: &str = "update progress set next_offset = ?5, updated_at = ?6, record_timestamp = ?7 \
+    where class = ?1 and partition = ?2 and epoch = ?3 and next_offset = ?4";
+
+/// ?1 ids, ?2 class, ?3 partition.
+const INSERT_IDS: &str = "with batch as materialized (select \
+      json_extract(value, '$[0]') as log_offset, json_extract(value, '$[1]') as bucket, \
+      json_extract(value, '$[2]') as tenant, unhex(json_extract(value, '$[3]')) as digest, \
+      json_extract(value, '$[4]') as payload_digest from json_each(?1)) \
+    insert into processed_ids \
+      (bucket, digest, tenant, class, partition, log_offset, payload_digest) \
+    select b.bucket, b.digest, b.tenant, ?2, ?3, b.log_offset, b.payload_digest from batch b \
+    where not exists (select 1 from processed_ids p where p.bucket in (b.bucket - 1, b.bucket + 1) \
+        and p.digest = b.digest and p.tenant = b.tenant) \
+      and not exists (select 1 from parked k where k.digest = b.digest and k.tenant = b.tenant) \
+    on conflict do nothing";
+
+/// ?1 events, ?2 class, ?3 partition, ?4 now. Joined back on the offset, not on the identity: only
+/// the record whose insert made the id has the effect. `cross join` fixes the order of the loops.
+const INSERT_EVENTS: &str = "with batch as materialized (select \
+      json_extract(value, '$[0]') as log_offset, json_extract(value, '$[1]') as bucket, \
+      json_extract(value, '$[2]') as tenant, unhex(json_extract(value, '$[3]')) as digest, \
+      json_extract(value, '$[4]') as received_at, json_extract(value, '$[5]') as source, \
+      json_extract(value, '$[6]') as id, json_extract(value, '$[7]') as type, \
+      json_extract(value, '$[8]') as subject, json_extract(value, '$[9]') as time, \
+      json_extract(value, '$[10]') as data, json_extract(value, '$[11]') as extensions \
+      from json_each(?1)) \
+    insert into events (class, partition, log_offset, tenant, source, id, type, subject, time, \
+      received_at, applied_at, data, extensions) \
+    select ?2, ?3, b.log_offset, b.tenant, b.source, b.id, b.type, b.subject, b.time, \
+      b.received_at, ?4, b.data, b.extensions \
+    from batch b cross join processed_ids p \
+    where p.bucket = b.bucket and p.digest = b.digest and p.tenant = b.tenant \
+      and p.class = ?2 and p.partition = ?3 and p.log_offset = b.log_offset";
+
+/// ?1 parked, ?2 class, ?3 partition, ?4 now.
+const INSERT_PARKED: &str = "with batch as materialized (select \
+      json_extract(value, '$[0]') as log_offset, json_extract(value, '$[1]') as bucket, \
+      json_extract(value, '$[2]') as tenant, unhex(json_extract(value, '$[3]')) as digest, \
+      json_extract(value, '$[4]') as payload_digest, json_extract(value, '$[5]') as record_timestamp, \
+      json_extract(value, '$[6]') as reason, json_extract(value, '$[7]') as sqlstate, \
+      unhex(json_extract(value, '$[8]')) as key, unhex(json_extract(value, '$[9]')) as value, \
+      json_extract(value, '$[10]') as headers from json_each(?1)) \
+    insert into parked (tenant, digest, class, partition, log_offset, record_timestamp, \
+      payload_digest, reason, sqlstate, key, value, headers, parked_at) \
+    select b.tenant, b.digest, ?2, ?3, b.log_offset, b.record_timestamp, b.payload_digest, b.reason, \
+      b.sqlstate, b.key, b.value, b.headers, ?4 from batch b \
+    where not exists (select 1 from processed_ids p \
+      where p.bucket in (b.bucket - 1, b.bucket, b.bucket + 1) \
+        and p.digest = b.digest and p.tenant = b.tenant) \
+    on conflict do nothing";
+
+/// ?1 ids. An id that was inserted now has its own payload digest and does not count.
+const COUNT_CONFLICTS: &str = "with batch as materialized (select \
+      json_extract(value, '$[1]') as bucket, json_extract(value, '$[2]') as tenant, \
+      unhex(json_extract(value, '$[3]')) as digest, \
+      json_extract(value, '$[4]') as payload_digest from json_each(?1)) \
+    select count(*) from batch b where exists (select 1 from processed_ids p \
+        where p.bucket in (b.bucket - 1, b.bucket, b.bucket + 1) and p.digest = b.digest \
+          and p.tenant = b.tenant and p.payload_digest <> b.payload_digest) \
+      or exists (select 1 from parked k where k.digest = b.digest and k.tenant = b.tenant \
+          and k.payload_digest <> b.payload_digest)";
+
+/// ?1 digest, ?2 tenant. Steps from bucket to bucket through the key, never over the ids.
+const FIND_APPLIED: &str = "with recursive b(bucket) as (select min(bucket) from processed_ids \
+      union all select (select min(p.bucket) from processed_ids p where p.bucket > b.bucket) from b \
+        where b.bucket is not null) \
+    select p.class, p.partition, p.log_offset, e.applied_at \
+    from b cross join processed_ids p on p.bucket = b.bucket and p.digest = ?1 and p.tenant = ?2 \
+      left join events e on e.class = p.class and e.partition = p.partition \
+        and e.log_offset = p.log_offset \
+    order by p.bucket desc limit 1";
+
+/// ?1 n. The last n of each partition, then the last n of those.
+const TAIL: &str = "select e.class, e.partition, e.log_offset, e.tenant, e.source, e.id, e.type, \
+      e.subject, e.received_at, e.applied_at, e.data \
+    from progress p join events e on e.rowid in (select l.rowid from events l \
+      where l.class = p.class and l.partition = p.partition order by l.log_offset desc limit ?1) \
+    order by e.applied_at desc, e.log_offset desc limit ?1";
+
+impl SqliteStore {
+    /// Opens or creates the file; its directory must exist.
+    pub async fn open(path: &Path, pipeline: &str) -> Result<Self, SchemaError> {
+        check_pipeline(pipeline)?;
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .busy_timeout(std::time::Duration::from_secs(5))
+            .statement_cache_capacity(64);
+        let writer =
+            SqlitePoolOptions::new().max_connections(1).connect_with(options.clone()).await?;
+        let readers = SqlitePoolOptions::new()
+            .max_connections(READERS_MAX)
+            .connect_lazy_with(options.read_only(true));
+        Ok(Self { pipeline: pipeline.to_owned(), writer, readers })
+    }
+
+    pub(super) fn pipeline(&self) -> &str {
+        &self.pipeline
+    }
+
+    pub(super) fn migrator(&self) -> &'static Migrator {
+        &MIGRATOR
+    }
+
+    pub(super) async fn migrate(&self) -> Result<(), SchemaError> {
+        MIGRATOR.run(&self.writer).await?;
+        sqlx::query("insert into pipeline (only, name) values (1, ?1) on conflict do nothing")
+            .bind(&self.pipeline)
+            .execute(&self.writer)
+            .await?;
+        Ok(())
+    }
+
+    pub(super) async fn schema_state(&self) -> Result<SchemaState, SchemaError> {
+        let table = "select count(*) from sqlite_master where name = '_sqlx_migrations'";
+        if sqlx::query_scalar::<_, i64>(table).fetch_one(&self.writer).await? == 0 {
+            return Ok(SchemaState::default());
+        }
+        let rows =
+            sqlx::query_as("select version, checksum, success from _sqlx_migrations order by 1");
+        Ok(SchemaState(rows.fetch_all(&self.writer).await?))
+    }
+
+    pub(super) async fn settle(&self, width_ms: i64) -> Result<(String, i64), SchemaError> {
+        let row = sqlx::query_as(
+            "update pipeline set bucket_ms = coalesce(bucket_ms, ?1) returning name, bucket_ms",
+        );
+        Ok(row.bind(width_ms).fetch_one(&self.writer).await?)
+    }
+
+    pub(super) async fn claim(
+        &self,
+        id: PartitionId,
+        owner: &str,
+        floor: i64,
+    ) -> Result<Option<Stored>, StoreError> {
+        let row = sqlx::query(
+            "update progress set epoch = max(epoch, ?4) + 1, owner = ?3 \
+             where class = ?1 and partition = ?2 returning epoch, next_offset",
+        )
+        .bind(id.class as i64)
+        .bind(id.partition.as_i32())
+        .bind(owner)
+        .bind(floor)
+        .fetch_optional(&self.writer)
+        .await?;
+        row.map(|row| stored(&row)).transpose()
+    }
+
+    pub(super) async fn seed(
+        &self,
+        id: PartitionId,
+        owner: &str,
+        first: Offset,
+    ) -> Result<Stored, StoreError> {
+        let row = sqlx::query(
+            "insert into progress (class, partition, epoch, next_offset, owner, updated_at) \
+             values (?1, ?2, 1, ?4, ?3, unixepoch('subsec') * 1000) \
+             on conflict do update set epoch = epoch + 1, owner = excluded.owner \
+             returning epoch, next_offset",
+        )
+        .bind(id.class as i64)
+        .bind(id.partition.as_i32())
+        .bind(owner)
+        .bind(first.0)
+        .fetch_one(&self.writer)
+        .await?;
+        stored(&row)
+    }
+
+    pub(super) async fn stored(&self, id: PartitionId) -> Result<Option<Stored>, StoreError> {
+        let row = sqlx::query(
+            "select epoch, next_offset from progress where class = ?1 and partition = ?2",
+        )
+        .bind(id.class as i64)
+        .bind(id.partition.as_i32())
+        .fetch_optional(&self.readers)
+        .await?;
+        row.map(|row| stored(&row)).transpose()
+    }
+
+    pub(super) async fn positions(&self) -> Result<Vec<Progress>, StoreError> {
+        let rows = sqlx::query(
+            "select class, partition, epoch, next_offset, owner, updated_at, record_timestamp \
+             from progress order by 1, 2",
+        )
+        .fetch_all(&self.readers)
+        .await?;
+        rows.iter()
+            .map(|row| {
+                Ok(Progress {
+                    id: partition_id(row.try_get("class")?, row.try_get("partition")?)?,
+                    stored: stored(row)?,
+                    owner: row.try_get("owner")?,
+                    updated_at: Millis(row.try_get("updated_at")?),
+                    record_timestamp: row
+                        .try_get::<Option<i64>, _>("record_timestamp")?
+                        .map(Millis),
+                })
+            })
+            .collect()
+    }
+
+    pub(super) async fn apply(
+        &self,
+        batch: &Batch<'_>,
+        now: Millis,
+    ) -> Result<Applied, StoreError> {
+        let mut transaction = self.writer.begin_with("begin immediate").await?;
+        let fenced = sqlx::query(FENCE)
+            .bind(batch.id.class as i64)
+            .bind(batch.id.partition.as_i32())
+            .bind(batch.epoch.0)
+            .bind(batch.expected.0)
+            .bind(batch.target.0)
+            .bind(now.0)
+            .bind(batch.record_timestamp.0)
+            .execute(&mut *transaction)
+            .await?;
+        if fenced.rows_affected() == 0 {
+            transaction.rollback().await?;
+            return Ok(Applied::default());
+        }
+        let mut applied = Applied { owned: true, ..Applied::default() };
+        if !batch.rows.is_empty() {
+            let ids = json!(batch.rows.iter().map(id_json).collect::<Vec<_>>()).to_string();
+            let events = json!(batch.rows.iter().map(event_json).collect::<Vec<_>>()).to_string();
+            insert(&mut transaction, INSERT_IDS, &ids, batch.id, None).await?;
+            applied.fresh =
+                insert(&mut transaction, INSERT_EVENTS, &events, batch.id, Some(now)).await?;
+            if applied.fresh < batch.rows.len() as u64 {
+                let conflicts: i64 = sqlx::query_scalar(COUNT_CONFLICTS)
+                    .bind(&ids)
+                    .fetch_one(&mut *transaction)
+                    .await?;
+                applied.conflicts = conflicts.unsigned_abs();
+            }
+        }
+        if !batch.parked.is_empty() {
+            let parked = json!(batch.parked.iter().map(parked_json).collect::<Vec<_>>());
+            let parked = parked.to_string();
+            applied.parked =
+                insert(&mut transaction, INSERT_PARKED, &parked, batch.id, Some(now)).await?;
+        }
+        transaction.commit().await?;
+        Ok(applied)
+    }
+
+    pub(super) async fn applied(
+        &self,
+        identity: &Identity,
+    ) -> Result<Option<AppliedAt>, StoreError> {
+        let row = sqlx::query(FIND_APPLIED)
+            .bind(identity.digest.as_slice())
+            .bind(identity.tenant.as_str())
+            .fetch_optional(&self.readers)
+            .await?;
+        let Some(row) = row else { return Ok(None) };
+        let at = row.try_get::<Option<i64>, _>("applied_at")?.map(Millis);
+        Ok(Some(AppliedAt { position: position(&row)?, at }))
+    }
+
+    pub(super) async fn parked(&self, identity: &Identity) -> Result<Option<ParkedAt>, StoreError> {
+        let row = sqlx::query(
+            "select class, partition, log_offset, reason, sqlstate, attempts, state, parked_at \
+             from parked where digest = ?1 and tenant = ?2",
+        )
+        .bind(identity.digest.as_slice())
+        .bind(identity.tenant.as_str())
+        .fetch_optional(&self.readers)
+        .await?;
+        let Some(row) = row else { return Ok(None) };
+        Ok(Some(ParkedAt {
+            position: position(&row)?,
+            reason: row.try_get("reason")?,
+            sqlstate: row.try_get("sqlstate")?,
+            attempts: row.try_get("attempts")?,
+            state: row.try_get("state")?,
+            at: Millis(row.try_get("parked_at")?),
+        }))
+    }
+
+    pub(super) async fn tail(&self, n: u16) -> Result<Vec<AppliedEvent>, StoreError> {
+        let rows = sqlx::query(TAIL).bind(i64::from(n)).fetch_all(&self.readers).await?;
+        rows.iter()
+            .map(|row| {
+                Ok(AppliedEvent {
+                    position: position(row)?,
+                    tenant: row.try_get("tenant")?,
+                    source: row.try_get("source")?,
+                    id: row.try_get("id")?,
+                    event_type: row.try_get("type")?,
+                    subject: row.try_get("subject")?,
+                    received_at: Millis(row.try_get("received_at")?),
+                    applied_at: Millis(row.try_get("applied_at")?),
+                    data: row.try_get("data")?,
+                })
+            })
+            .collect()
+    }
+
+    pub(super) async fn close(&self) {
+        self.readers.close().await;
+        self.writer.close().await;
+    }
+}
+
+async fn insert(
+    connection: &mut SqliteConnection,
+    sql: &'static str,
+    rows: &str,
+    id: PartitionId,
+    now: Option<Millis>,
+) -> Result<u64, StoreError> {
+    let query = sqlx::query(sql).bind(rows).bind(id.class as i64).bind(id.partition.as_i32());
+    let query = match now {
+        Some(now) => query.bind(now.0),
+        None => query,
+    };
+    Ok(query.execute(connection).await?.rows_affected())
+}
+
+fn id_json(row: &Row<'_>) -> Value {
+    json!([
+        row.record.position.offset.0,
+        row.bucket.0,
+        row.identity.tenant.as_str(),
+        hex::encode(row.identity.digest),
+        row.payload_digest,
+    ])
+}
+
+fn event_json(row: &Row<'_>) -> Value {
+    json!([
+        row.record.position.offset.0,
+        row.bucket.0,
+        row.identity.tenant.as_str(),
+        hex::encode(row.identity.digest),
+        row.record.timestamp.0,
+        row.event.source,
+        row.event.id,
+        row.event.event_type,
+        row.event.subject,
+        row.event.time,
+        row.event.data,
+        row.event.extensions,
+    ])
+}
+
+fn parked_json(row: &ParkedRow<'_>) -> Value {
+    json!([
+        row.record.position.offset.0,
+        row.bucket.map(|bucket| bucket.0),
+        row.tenant,
+        hex::encode(row.digest),
+        row.payload_digest,
+        row.record.timestamp.0,
+        row.poison.reason(),
+        row.poison.sqlstate(),
+        hex::encode(&row.record.key),
+        hex::encode(&row.record.value),
+        headers_json(row.record),
+    ])
+}
+
+fn stored(row: &SqliteRow) -> Result<Stored, StoreError> {
+    Ok(Stored { epoch: Epoch(row.try_get("epoch")?), next: Offset(row.try_get("next_offset")?) })
+}
+
+fn position(row: &SqliteRow) -> Result<Position, StoreError> {
+    let id = partition_id(row.try_get("class")?, row.try_get("partition")?)?;
+    Ok(Position { id, offset: Offset(row.try_get("log_offset")?) })
+}

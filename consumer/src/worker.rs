@@ -1,0 +1,409 @@
+//! The way of a batch: one worker per assigned partition, [`Worker::way`] from top to bottom.
+//!
+//! Poll the partition's own queue → decode, or poison with a reason → drop below the stored position
+//! → one transaction {fence and position, ids, effects, parked} → mirror the offset to the log. A
+//! worker owns nothing but its claim: killed at any point it loses at most an uncommitted batch,
+//! which the next owner reads again. It never blocks its neighbours and never moves a position that
+//! it has not claimed.
+
+mod bisect;
+mod observe;
+
+use std::collections::HashSet;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use shared::clock::Clock;
+use shared::config::ConsumerConfig;
+use shared::health::Heartbeat;
+use shared::log::{ReadBounds, ReadError, Reader, Record};
+use shared::position::{Offset, PartitionId};
+use shared::route::Router;
+use tokio::sync::{mpsc, oneshot, watch};
+use tracing::{error, info, warn};
+
+use self::bisect::Bisect;
+use crate::backoff::Backoff;
+use crate::batch::{Batch, Context};
+use crate::bucket::{Bucket, Width};
+use crate::failure::{Failure, StoreError};
+use crate::metrics::Metrics;
+use crate::resolution::{Resolution, Stored, resolve};
+use crate::store::{Applied, Store};
+
+/// The most buckets a worker remembers as made; beyond it, it asks again.
+const BUCKETS_KNOWN_MAX: usize = 1_024;
+
+/// What all workers of a process share.
+#[derive(Debug)]
+pub struct Shared {
+    /// Bounds and waits.
+    pub config: ConsumerConfig,
+    /// Where effects go.
+    pub store: Store,
+    /// Recomputes routes.
+    pub router: Router,
+    /// The time of day.
+    pub clock: Clock,
+    /// What is exported.
+    pub metrics: Metrics,
+    /// The width of the buckets, settled with the store.
+    pub width: Width,
+}
+
+/// What a worker needs from the log's membership, which its supervisor holds.
+#[derive(Debug)]
+pub enum Request {
+    /// Where a partition without a row begins.
+    FirstPosition(PartitionId, oneshot::Sender<Result<Offset, ReadError>>),
+    /// Delivery from an offset.
+    Start(PartitionId, Offset, oneshot::Sender<Result<Reader, ReadError>>),
+}
+
+/// Why a worker ended.
+#[derive(Debug)]
+pub enum End {
+    /// It was told to.
+    Stopped,
+    /// Another writer has claimed the partition; what was in hand is dropped.
+    Fenced,
+    /// The log took the partition away.
+    Revoked,
+    /// The partition stands still until somebody acts.
+    Halted(Halt),
+}
+
+/// Why a partition stands still. Its neighbours go on.
+#[derive(Debug, thiserror::Error)]
+pub enum Halt {
+    /// The stored position is outside the log: only `shock ctl recover` moves it.
+    #[error("{0}")]
+    Gap(ReadError),
+    /// The database refused a statement for a reason no record is to blame for.
+    #[error("{0}")]
+    Statement(StoreError),
+    /// The progress row is gone; any position we could seed might skip records.
+    #[error("the progress row is gone")]
+    Vanished,
+    /// The database refused even to park this one record.
+    #[error("offset {offset} cannot be parked: {error}", offset = .0.0, error = .1)]
+    Unparkable(Offset, StoreError),
+}
+
+impl Halt {
+    /// The metric's label: a closed set.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Gap(_) => "log_gap",
+            Self::Statement(_) => "statement",
+            Self::Vanished => "progress_vanished",
+            Self::Unparkable(..) => "unparkable",
+        }
+    }
+}
+
+/// What became of a batch.
+enum Verdict {
+    /// Committed; `None` where the answer was lost and the row told us.
+    Committed(Option<Applied>),
+    /// Refused for a record's content; nothing is committed.
+    Refused(StoreError),
+    /// The database is at an earlier state than we left it.
+    WentBack,
+}
+
+/// The single writer of one partition, for one assignment.
+#[derive(Debug)]
+pub struct Worker {
+    id: PartitionId,
+    shared: Arc<Shared>,
+    requests: mpsc::Sender<Request>,
+    stop: watch::Receiver<bool>,
+    heartbeat: Heartbeat,
+    backoff: Backoff,
+    buckets: HashSet<Bucket>,
+    misrouted_seen: bool,
+}
+
+impl Worker {
+    /// A worker that has claimed nothing yet. `stop` turns true when it is to end.
+    pub fn new(
+        id: PartitionId,
+        shared: Arc<Shared>,
+        requests: mpsc::Sender<Request>,
+        stop: watch::Receiver<bool>,
+        heartbeat: Heartbeat,
+    ) -> Self {
+        let backoff =
+            Backoff::new(shared.config.retry_backoff_min, shared.config.retry_backoff_max);
+        let buckets = HashSet::new();
+        Self { id, shared, requests, stop, heartbeat, backoff, buckets, misrouted_seen: false }
+    }
+
+    /// Works until it is stopped, fenced or halted.
+    pub async fn run(mut self) -> End {
+        let end = match self.way().await {
+            Ok(never) => match never {},
+            Err(end) => end,
+        };
+        self.forget_lag();
+        end
+    }
+
+    async fn way(&mut self) -> Result<Infallible, End> {
+        let mut claim = self.claim(0).await?;
+        let mut reader = self.start(claim.next).await?;
+        let mut records: Vec<Record> = Vec::with_capacity(self.shared.config.batch_records_max);
+        let mut bisect = Bisect::default();
+        loop {
+            self.heartbeat.beat();
+            if records.is_empty() {
+                let started = Instant::now();
+                self.poll(&mut reader, &mut records).await?;
+                self.polled(started, &records, claim.next, reader.end());
+            }
+            if *self.stop.borrow() {
+                return Err(End::Stopped);
+            }
+
+            let started = Instant::now();
+            let take = bisect.take(records.len());
+            let Some(batch) = Batch::decode(
+                &records[..take],
+                &Context {
+                    id: self.id,
+                    epoch: claim.epoch,
+                    expected: claim.next,
+                    width: self.shared.width,
+                    now: self.shared.clock.now(),
+                    router: &self.shared.router,
+                    refused: bisect.refused(),
+                },
+            ) else {
+                self.replayed(take);
+                records.drain(..take);
+                continue;
+            };
+            self.decoded(started, &batch);
+
+            let started = Instant::now();
+            self.ensure_buckets(&batch).await?;
+            match self.commit(&batch).await? {
+                Verdict::Committed(applied) => {
+                    claim.next = batch.target;
+                    reader.mirror(claim.next);
+                    self.committed(started, &batch, applied, reader.end());
+                    drop(batch);
+                    records.drain(..take);
+                    bisect.passed(records.len());
+                }
+                Verdict::Refused(refusal) => {
+                    drop(batch);
+                    let first = records[0].position.offset;
+                    warn!(partition = %self.id, offset = first.0, records = take,
+                        code = refusal.code, error = %refusal.message,
+                        "the database refused a batch for its content");
+                    self.shared.metrics.bisections.inc();
+                    bisect
+                        .narrow(take, first, refusal)
+                        .map_err(|refusal| End::Halted(Halt::Unparkable(first, refusal)))?;
+                }
+                Verdict::WentBack => {
+                    drop(batch);
+                    self.shared.metrics.went_back.inc();
+                    error!(partition = %self.id, epoch = claim.epoch.0, next = claim.next.0,
+                        "the database went back in time, replaying from where it stands");
+                    claim = self.claim(claim.epoch.0).await?;
+                    // Two readers of one partition would share its queue: the old one goes first.
+                    drop(reader);
+                    reader = self.start(claim.next).await?;
+                    records.clear();
+                    bisect = Bisect::default();
+                }
+            }
+        }
+    }
+
+    /// Claims the partition above `floor`, however long the database is away.
+    async fn claim(&mut self, floor: i64) -> Result<Stored, End> {
+        let owner = self.shared.config.instance.clone();
+        loop {
+            let claimed = match self.shared.store.claim(self.id, &owner, floor).await {
+                Ok(Some(claim)) => Ok(claim),
+                Ok(None) if floor > 0 => return Err(End::Halted(Halt::Vanished)),
+                Ok(None) => {
+                    let first = self.first_position().await?;
+                    self.shared.store.seed(self.id, &owner, first).await
+                }
+                Err(error) => Err(error),
+            };
+            match claimed {
+                Ok(claim) => {
+                    self.backoff.reset();
+                    // An older copy of the database may lack tables this worker once made.
+                    self.buckets.clear();
+                    info!(partition = %self.id, epoch = claim.epoch.0, next = claim.next.0,
+                        "partition claimed");
+                    return Ok(claim);
+                }
+                Err(error) => self.wait_or_halt(error).await?,
+            }
+        }
+    }
+
+    async fn first_position(&mut self) -> Result<Offset, End> {
+        loop {
+            let id = self.id;
+            match self.ask(|reply| Request::FirstPosition(id, reply)).await? {
+                Ok(first) => return Ok(first),
+                Err(error) => self.wait_for_log(error).await?,
+            }
+        }
+    }
+
+    /// Starts delivery and mirrors the position: tools see where a fresh owner begins.
+    async fn start(&mut self, next: Offset) -> Result<Reader, End> {
+        loop {
+            let id = self.id;
+            match self.ask(|reply| Request::Start(id, next, reply)).await? {
+                Ok(reader) => {
+                    reader.mirror(next);
+                    self.backoff.reset();
+                    return Ok(reader);
+                }
+                Err(error) => self.wait_for_log(error).await?,
+            }
+        }
+    }
+
+    async fn ask<T>(
+        &mut self,
+        request: impl FnOnce(oneshot::Sender<T>) -> Request,
+    ) -> Result<T, End> {
+        let (reply, answer) = oneshot::channel();
+        self.requests.send(request(reply)).await.map_err(|_| End::Stopped)?;
+        tokio::select! {
+            _ = self.stop.wait_for(|stop| *stop) => Err(End::Stopped),
+            answer = answer => answer.map_err(|_| End::Stopped),
+        }
+    }
+
+    /// The next records; empty-handed after `poll_wait`.
+    async fn poll(&mut self, reader: &mut Reader, into: &mut Vec<Record>) -> Result<(), End> {
+        let config = &self.shared.config;
+        let bounds = ReadBounds {
+            records_max: config.batch_records_max,
+            bytes_max: config.batch_bytes_max,
+            wait: config.poll_wait,
+        };
+        let read = tokio::select! {
+            biased;
+            _ = self.stop.wait_for(|stop| *stop) => return Err(End::Stopped),
+            read = reader.read(&bounds, into) => read,
+        };
+        match read {
+            Ok(()) => Ok(()),
+            Err(error) => self.wait_for_log(error).await,
+        }
+    }
+
+    /// Makes the tables of buckets that this worker has not met, outside the batch statement: DDL in
+    /// it would hold its locks while the batch is written.
+    async fn ensure_buckets(&mut self, batch: &Batch<'_>) -> Result<(), End> {
+        let missing: HashSet<Bucket> =
+            batch.buckets().filter(|bucket| !self.buckets.contains(bucket)).collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let missing: Vec<Bucket> = missing.into_iter().collect();
+        while let Err(error) = self.shared.store.ensure_buckets(&missing).await {
+            self.wait_or_halt(error).await?;
+        }
+        if self.buckets.len() + missing.len() > BUCKETS_KNOWN_MAX {
+            self.buckets.clear();
+        }
+        self.buckets.extend(missing);
+        Ok(())
+    }
+
+    /// Sends the batch until it is known what became of it.
+    async fn commit(&mut self, batch: &Batch<'_>) -> Result<Verdict, End> {
+        loop {
+            match self.shared.store.apply(batch, self.shared.clock.now()).await {
+                Ok(applied) if applied.owned => {
+                    self.backoff.reset();
+                    return Ok(Verdict::Committed(Some(applied)));
+                }
+                Ok(_) => {}
+                Err(error) if error.failure == Failure::Data => return Ok(Verdict::Refused(error)),
+                Err(error) => {
+                    if error.failure == Failure::Bucket {
+                        self.buckets.clear();
+                        self.ensure_buckets(batch).await?;
+                    }
+                    self.wait_or_halt(error).await?;
+                }
+            }
+            // The fence did not hold, or nobody said: the row knows.
+            let row = self.stored().await?;
+            match resolve(batch.epoch, batch.expected, batch.target, row) {
+                Resolution::Committed => {
+                    self.shared.metrics.unknown_commits.inc();
+                    self.backoff.reset();
+                    return Ok(Verdict::Committed(None));
+                }
+                Resolution::Resend => {}
+                Resolution::Reclaim => return Ok(Verdict::WentBack),
+                Resolution::Fenced => return Err(End::Fenced),
+                Resolution::Vanished => return Err(End::Halted(Halt::Vanished)),
+            }
+        }
+    }
+
+    async fn stored(&mut self) -> Result<Option<Stored>, End> {
+        loop {
+            match self.shared.store.stored(self.id).await {
+                Ok(row) => return Ok(row),
+                Err(error) => self.wait_or_halt(error).await?,
+            }
+        }
+    }
+
+    /// Waits where waiting may help, ends where it cannot.
+    async fn wait_or_halt(&mut self, error: StoreError) -> Result<(), End> {
+        match error.failure {
+            Failure::Retry | Failure::Bucket => {
+                warn!(partition = %self.id, code = error.code, error = %error.message,
+                    "the database failed, trying again");
+            }
+            Failure::RetryAlarm => {
+                error!(partition = %self.id, code = error.code, error = %error.message,
+                    "the database refuses us, trying again");
+            }
+            Failure::Data | Failure::Halt => return Err(End::Halted(Halt::Statement(error))),
+        }
+        self.shared.metrics.retries.inc();
+        self.wait().await
+    }
+
+    async fn wait_for_log(&mut self, error: ReadError) -> Result<(), End> {
+        match error {
+            ReadError::Gap { .. } => Err(End::Halted(Halt::Gap(error))),
+            ReadError::Revoked => Err(End::Revoked),
+            ReadError::Unavailable(_) => {
+                warn!(partition = %self.id, %error, "the log cannot be read, trying again");
+                self.wait().await
+            }
+        }
+    }
+
+    async fn wait(&mut self) -> Result<(), End> {
+        self.heartbeat.beat();
+        let wait: Duration = self.backoff.next();
+        tokio::select! {
+            _ = self.stop.wait_for(|stop| *stop) => Err(End::Stopped),
+            () = tokio::time::sleep(wait) => Ok(()),
+        }
+    }
+}

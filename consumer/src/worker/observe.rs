@@ -1,0 +1,118 @@
+//! What a worker counts: once per batch, never per event.
+
+use std::time::Instant;
+
+use shared::log::Record;
+use shared::position::Offset;
+use tracing::{info, warn};
+
+use super::Worker;
+use crate::batch::Batch;
+use crate::store::Applied;
+
+impl Worker {
+    /// After a poll: the first record is the one at the stored position, so its age is the exact lag.
+    pub(super) fn polled(&self, started: Instant, records: &[Record], next: Offset, end: Offset) {
+        let metrics = &self.shared.metrics;
+        if let Some(first) = records.first() {
+            let seconds = started.elapsed().as_secs_f64();
+            metrics.stage_seconds.with_label_values(&["poll"]).observe(seconds);
+            self.lag(end.0 - next.0, self.shared.clock.now().0 - first.timestamp.0);
+        } else if next >= end {
+            self.lag(0, 0);
+        }
+    }
+
+    /// After decoding.
+    pub(super) fn decoded(&mut self, started: Instant, batch: &Batch<'_>) {
+        let metrics = &self.shared.metrics;
+        let seconds = started.elapsed().as_secs_f64();
+        metrics.stage_seconds.with_label_values(&["decode"]).observe(seconds);
+        let (misrouted, first) = batch.misrouted;
+        metrics.misrouted.with_label_values(&[self.id.class.name()]).inc_by(misrouted);
+        if let Some(position) = first.filter(|_| !self.misrouted_seen) {
+            self.misrouted_seen = true;
+            // Applied here all the same: no route can change while the number of partitions is
+            // fixed, so nobody else's order depends on it, and its identity guards it everywhere.
+            warn!(%position, count = misrouted, "a record stands in another partition than its key");
+        }
+    }
+
+    /// After a commit.
+    pub(super) fn committed(
+        &self,
+        started: Instant,
+        batch: &Batch<'_>,
+        applied: Option<Applied>,
+        end: Offset,
+    ) {
+        let metrics = &self.shared.metrics;
+        let class = &[self.id.class.name()];
+        metrics
+            .stage_seconds
+            .with_label_values(&["apply"])
+            .observe(started.elapsed().as_secs_f64());
+        metrics.batch_records.observe(batch.records() as f64);
+        metrics.replayed.with_label_values(class).inc_by(batch.replayed);
+
+        let now = self.shared.clock.now().0;
+        let effect = metrics.effect_seconds.with_label_values(class).local();
+        for row in &batch.rows {
+            effect.observe((now - row.record.timestamp.0).max(0) as f64 / 1_000.0);
+        }
+        effect.flush();
+
+        for row in &batch.parked {
+            metrics.parked.with_label_values(&[class[0], row.poison.reason()]).inc();
+            info!(position = %row.record.position, reason = row.poison.reason(),
+                sqlstate = row.poison.sqlstate(), "record parked");
+        }
+        let mut conflicts = batch.conflicts;
+        if let Some(applied) = applied {
+            let taken = (batch.rows.len() + batch.parked.len()) as u64;
+            let duplicates = batch.repeated + taken.saturating_sub(applied.fresh + applied.parked);
+            metrics.applied.with_label_values(class).inc_by(applied.fresh);
+            metrics.duplicates.with_label_values(class).inc_by(duplicates);
+            conflicts += applied.conflicts;
+        }
+        metrics.id_conflicts.with_label_values(class).inc_by(conflicts);
+        if conflicts > 0 {
+            warn!(partition = %self.id, conflicts, from = batch.expected.0, to = batch.target.0,
+                "ids came again with another payload, the first one stands");
+        }
+        if batch.target >= end {
+            self.lag(0, 0);
+        } else {
+            self.lag_records(end.0 - batch.target.0);
+        }
+    }
+
+    /// Records that were delivered below the stored position, and nothing else.
+    pub(super) fn replayed(&self, records: usize) {
+        let counter = &self.shared.metrics.replayed;
+        counter.with_label_values(&[self.id.class.name()]).inc_by(records as u64);
+    }
+
+    /// The partition is somebody else's now: a gauge that stands would lie.
+    pub(super) fn forget_lag(&self) {
+        let number = self.id.partition.0.to_string();
+        let labels = &[self.id.class.name(), number.as_str()];
+        for gauges in [&self.shared.metrics.lag_records, &self.shared.metrics.lag_milliseconds] {
+            // It was never set where no poll came back.
+            let _ = gauges.remove_label_values(labels);
+        }
+    }
+
+    fn lag(&self, records: i64, milliseconds: i64) {
+        self.lag_records(records);
+        let number = self.id.partition.0.to_string();
+        let labels = &[self.id.class.name(), number.as_str()];
+        self.shared.metrics.lag_milliseconds.with_label_values(labels).set(milliseconds.max(0));
+    }
+
+    fn lag_records(&self, records: i64) {
+        let number = self.id.partition.0.to_string();
+        let labels = &[self.id.class.name(), number.as_str()];
+        self.shared.metrics.lag_records.with_label_values(labels).set(records.max(0));
+    }
+}
