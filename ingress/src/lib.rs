@@ -1,1 +1,44 @@
-//! placeholder
+//! Bytes in, 202 out: the HTTP side, from a producer's connection to an acknowledged record.
+//!
+//! # The way of an event
+//! A connection is accepted by one of the threads ([`Ingress::serve`]), each with a runtime and a
+//! listener of its own. A request goes down one function, `pipeline::handle`: its head is checked and
+//! routed, its sender authenticated and its bytes admitted before the body is read; the body is
+//! inflated under bounds, parsed to a tape, and every event in it checked against the envelope, the
+//! store and its schema; what passed is routed and appended; when the log has acknowledged, the
+//! answer says what became of each. Whatever is refused is one row of the table in `reject`.
+//!
+//! # What never happens here
+//! No 2xx for an event that the log has not acknowledged. No retry of an append: the sender does that,
+//! with the same id. No waiting at a bound: it is refused at once. No SQL.
+
+mod answer;
+mod append;
+mod batch;
+mod binary;
+mod body;
+mod budget;
+mod connection;
+mod core;
+mod credential;
+mod elements;
+mod envelope;
+mod event;
+mod head;
+mod inflate;
+mod listener;
+mod metrics;
+mod pipeline;
+mod pointer;
+mod problem;
+mod reject;
+mod schema;
+mod server;
+mod signature;
+mod source;
+mod tally;
+mod tape;
+mod violation;
+
+pub use self::schema::SchemaError;
+pub use self::server::{BindError, Ingress, ServeError};

@@ -1,0 +1,241 @@
+//! What became of a request's events, as one answer: 202 or one problem where all agree, 207 where
+//! they do not.
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use http::{Response, StatusCode};
+use http_body_util::Full;
+use serde::Serialize;
+
+use crate::append::Became;
+use crate::event::Checks;
+use crate::head::Wishes;
+use crate::problem::{Answer, Problem, retry_after};
+use crate::reject::{Outcome, Reject, Retry};
+use crate::tally::Tally;
+use crate::violation::{VIOLATIONS_MAX, Violation};
+
+/// The metric label of a 202.
+const CODE_ACCEPTED: &str = "accepted";
+/// The metric label of a dry run that found nothing.
+const CODE_VALID: &str = "valid";
+/// The metric label of a 207.
+const CODE_MIXED: &str = "mixed";
+
+/// The body of most answers there are.
+const ONE_ACCEPTED: &[u8] = br#"{"accepted":1,"duplicate":0}"#;
+
+/// The body of 200, 202 and 207.
+#[derive(Default, Serialize)]
+struct Summary<'s> {
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    dry_run: bool,
+    #[serde(skip_serializing_if = "is_zero")]
+    valid: usize,
+    accepted: usize,
+    duplicate: usize,
+    #[serde(skip_serializing_if = "is_zero")]
+    rejected: usize,
+    #[serde(skip_serializing_if = "is_zero")]
+    retry: usize,
+    /// The ids that we gave.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    minted: Vec<Minted<'s>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    results: Vec<EventResult<'s>>,
+}
+
+#[derive(Serialize)]
+struct Minted<'s> {
+    index: usize,
+    id: &'s str,
+}
+
+#[derive(Default, Serialize)]
+struct EventResult<'s> {
+    index: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<&'s str>,
+    status: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    class: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    partition: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    offset: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retryable: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<String>,
+    #[serde(skip_serializing_if = "<[Violation]>::is_empty")]
+    errors: &'s [Violation],
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    errors_truncated: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature is serde's")]
+const fn is_zero(count: &usize) -> bool {
+    *count == 0
+}
+
+/// Enters the books: sums first, then adds.
+pub(crate) fn settle(tally: &Tally<'_>, became: &[Became]) {
+    let mut sums: Vec<(Outcome, Option<&str>, u64)> = Vec::with_capacity(4);
+    for one in became {
+        let (outcome, code) = match one {
+            Became::Accepted(_) => (Outcome::Accepted, None),
+            Became::Duplicate => (Outcome::Duplicate, None),
+            Became::Valid => continue,
+            Became::Refused(reject) => {
+                let row = reject.row();
+                (row.outcome, Some(row.code))
+            }
+        };
+        match sums.iter_mut().find(|sum| (sum.0, sum.1) == (outcome, code)) {
+            Some(sum) => sum.2 += 1,
+            None => sums.push((outcome, code, 1)),
+        }
+    }
+    for (outcome, code, events) in sums {
+        tally.enter(outcome, code, events);
+    }
+}
+
+/// The answer and its code for the metrics.
+pub(crate) fn compose(
+    checks: &Checks,
+    became: &[Became],
+    wishes: Wishes,
+) -> (Answer, &'static str) {
+    if let Some(reject) = agreed(became) {
+        return (problem(reject, became), reject.row().code);
+    }
+    let mut summary = Summary { dry_run: wishes.dry_run, ..Summary::default() };
+    let mut wait_seconds = None;
+    for one in became {
+        match one {
+            Became::Accepted(_) => summary.accepted += 1,
+            Became::Valid => summary.valid += 1,
+            Became::Duplicate => summary.duplicate += 1,
+            Became::Refused(reject) => match reject.row().retry {
+                Retry::Never => summary.rejected += 1,
+                Retry::AfterSeconds(seconds) => {
+                    summary.retry += 1;
+                    wait_seconds = wait_seconds.max(Some(seconds));
+                }
+            },
+        }
+    }
+    let mixed = summary.rejected + summary.retry > 0;
+    summary.minted = minted(checks, became);
+    if mixed || wishes.positions {
+        summary.results = results(checks, became, wishes);
+    }
+    let (status, code) = match (mixed, wishes.dry_run) {
+        (true, _) => (StatusCode::MULTI_STATUS, CODE_MIXED),
+        (false, false) => (StatusCode::ACCEPTED, CODE_ACCEPTED),
+        (false, true) => (StatusCode::OK, CODE_VALID),
+    };
+    let plain = summary.accepted == 1 && became.len() == 1;
+    let body = if plain && summary.minted.is_empty() && summary.results.is_empty() {
+        Bytes::from_static(ONE_ACCEPTED)
+    } else {
+        Bytes::from(serde_json::to_vec(&summary).expect("a summary has only string keys"))
+    };
+    let mut answer = Response::new(Full::new(body));
+    *answer.status_mut() = status;
+    let headers = answer.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if let Some(seconds) = wait_seconds {
+        headers.insert(RETRY_AFTER, retry_after(seconds));
+    }
+    (answer, code)
+}
+
+/// The refusal that all events agree on: one code, or all not taken now.
+fn agreed(became: &[Became]) -> Option<&Reject> {
+    let mut spokesman: Option<&Reject> = None;
+    for one in became {
+        let Became::Refused(reject) = one else { return None };
+        let Some(first) = spokesman else {
+            spokesman = Some(reject);
+            continue;
+        };
+        let (ours, theirs) = (first.row(), reject.row());
+        let unavailable = StatusCode::SERVICE_UNAVAILABLE;
+        let agree = ours.code == theirs.code
+            || (ours.status == unavailable && theirs.status == unavailable);
+        if !agree {
+            return None;
+        }
+    }
+    spokesman
+}
+
+fn problem(reject: &Reject, became: &[Became]) -> Answer {
+    if became.len() == 1 {
+        return reject.answer();
+    }
+    let mut errors = Vec::new();
+    let mut truncated = false;
+    for (index, one) in became.iter().enumerate() {
+        let Became::Refused(reject) = one else { continue };
+        let (violations, cut) = reject.violations();
+        truncated |= cut;
+        for violation in violations {
+            truncated |= errors.len() == VIOLATIONS_MAX;
+            if errors.len() < VIOLATIONS_MAX {
+                errors.push(Violation { index: Some(index), ..violation.clone() });
+            }
+        }
+    }
+    reject.answer_with(&Problem::of_batch(reject, &errors, truncated))
+}
+
+fn minted<'s>(checks: &'s Checks, became: &[Became]) -> Vec<Minted<'s>> {
+    let accepted = |one: &Became| matches!(one, Became::Accepted(_));
+    let minted =
+        checks.events.iter().zip(became).enumerate().filter_map(|(index, (entry, one))| {
+            let checked = entry.verdict.as_ref().ok().filter(|checked| checked.minted)?;
+            accepted(one).then(|| Minted { index, id: &checks.text[checked.event_id.clone()] })
+        });
+    minted.collect()
+}
+
+fn results<'s>(checks: &'s Checks, became: &'s [Became], wishes: Wishes) -> Vec<EventResult<'s>> {
+    let result = |(index, (entry, one)): (usize, (&'s crate::event::Entry, &'s Became))| {
+        let id = entry.id.clone().map(|id| &checks.text[id]);
+        let result = EventResult { index, id, ..EventResult::default() };
+        match one {
+            Became::Accepted(position) if wishes.positions => EventResult {
+                status: "accepted",
+                class: Some(position.id.class.name()),
+                partition: Some(position.id.partition.0),
+                offset: Some(position.offset.0),
+                ..result
+            },
+            Became::Accepted(_) => EventResult { status: "accepted", ..result },
+            Became::Valid => EventResult { status: "valid", ..result },
+            Became::Duplicate => EventResult { status: "duplicate", ..result },
+            Became::Refused(reject) => refusal(reject, result),
+        }
+    };
+    checks.events.iter().zip(became).enumerate().map(result).collect()
+}
+
+fn refusal<'s>(reject: &'s Reject, result: EventResult<'s>) -> EventResult<'s> {
+    let row = reject.row();
+    let retryable = row.retry != Retry::Never;
+    let (errors, errors_truncated) = reject.violations();
+    EventResult {
+        status: if retryable { "retry" } else { "rejected" },
+        code: Some(row.code),
+        retryable: Some(retryable),
+        detail: reject.detail(),
+        errors,
+        errors_truncated,
+        ..result
+    }
+}

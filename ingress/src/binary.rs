@@ -1,0 +1,130 @@
+//! CloudEvents binary mode over HTTP (protocol binding 1.0.2, 3.1): the body is the data, the
+//! attributes are `ce-*` headers, percent-encoded.
+
+use http::HeaderMap;
+use shared::log::HEADERS_MAX;
+use shared::tenant::TenantId;
+
+use crate::envelope::{check_text, is_rfc3339};
+use crate::event::Attributes;
+use crate::reject::{Bound, Reject};
+use crate::violation::Violations;
+
+/// What a record has beside the extensions: content-type, six attributes, traceparent.
+const OWN_HEADERS: usize = 8;
+
+/// Reads the attributes.
+pub(crate) fn attributes(headers: &HeaderMap, tenant: TenantId) -> Result<Attributes, Reject> {
+    let mut attributes = Attributes::default();
+    let mut violations = Violations::default();
+    for name in headers.keys() {
+        let Some(attribute) = name.as_str().strip_prefix("ce-") else { continue };
+        let mut values = headers.get_all(name).iter();
+        let value = values.next().map(|value| decoded(value.as_bytes()));
+        if values.next().is_some() {
+            return Err(Reject::Duplicate { member: name.as_str().to_owned() });
+        }
+        let Some(Some(value)) = value else {
+            return Err(Reject::Malformed("a ce-* header is not UTF-8 when decoded"));
+        };
+        if let Err((keyword, message)) = check_text(&value) {
+            violations.attribute(attribute, keyword, message);
+        }
+        match attribute {
+            "specversion" if value == "1.0" => {}
+            "specversion" => {
+                violations.attribute(attribute, "const", "specversion is \"1.0\"");
+            }
+            "tenant" if value == tenant.as_str() => {}
+            "tenant" => return Err(Reject::TenantForbidden),
+            "id" => attributes.id = Some(value),
+            "type" => attributes.event_type = value,
+            "source" => attributes.source = Some(value),
+            "subject" => attributes.subject = Some(value),
+            "time" => attributes.time = Some(value),
+            _ => attributes.extensions.push((format!("ce_{attribute}"), value)),
+        }
+    }
+    check(&attributes, violations)?;
+    Ok(attributes)
+}
+
+fn check(attributes: &Attributes, mut violations: Violations) -> Result<(), Reject> {
+    if attributes.event_type.is_empty() {
+        violations.attribute("type", "required", "\"type\" is required");
+    }
+    if attributes.time.as_deref().is_some_and(|time| !is_rfc3339(time)) {
+        violations.attribute("time", "format", "time is an RFC 3339 date and time");
+    }
+    if !violations.list.is_empty() {
+        return Err(Reject::Envelope(Box::new(violations)));
+    }
+    let (limit, observed) = (HEADERS_MAX - OWN_HEADERS, attributes.extensions.len());
+    if observed > limit {
+        let name = "extension attributes in binary mode";
+        return Err(Reject::HeadTooLarge(Bound { name, limit, observed: Some(observed) }));
+    }
+    Ok(())
+}
+
+/// Undoes percent-encoding; `None` where what comes out is not UTF-8 or holds control characters.
+fn decoded(value: &[u8]) -> Option<String> {
+    let mut bytes = Vec::with_capacity(value.len());
+    let mut rest = value;
+    while let Some((first, after)) = rest.split_first() {
+        let coded = after.get(..2).filter(|_| *first == b'%');
+        let mut byte = [0];
+        match coded.map(|digits| hex::decode_to_slice(digits, &mut byte)) {
+            Some(Ok(())) => {
+                bytes.push(byte[0]);
+                rest = &after[2..];
+            }
+            Some(Err(_)) | None => {
+                bytes.push(*first);
+                rest = after;
+            }
+        }
+    }
+    String::from_utf8(bytes).ok().filter(|text| !text.contains(char::is_control))
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderName, HeaderValue};
+
+    use super::*;
+
+    fn check(pairs: &[(&str, &str)], expected: Result<Attributes, &str>) {
+        let headers: HeaderMap = pairs
+            .iter()
+            .map(|(name, value)| {
+                let name = HeaderName::try_from(*name).expect("a valid name");
+                (name, HeaderValue::try_from(*value).expect("a valid value"))
+            })
+            .collect();
+        let tenant = TenantId::parse("acme").expect("a valid name");
+        let found = attributes(&headers, tenant).map_err(|reject| reject.row().code);
+        assert_eq!(found, expected, "{pairs:?}");
+    }
+
+    #[test]
+    fn headers_become_attributes() {
+        let expected = Attributes {
+            id: Some("1".to_owned()),
+            event_type: "a".to_owned(),
+            source: Some("/ä b%".to_owned()),
+            extensions: vec![("ce_trace".to_owned(), "t".to_owned())],
+            ..Attributes::default()
+        };
+        let version = ("ce-specversion", "1.0");
+        let source = ("ce-source", "/%C3%A4%20b%");
+        let pairs = [version, ("ce-id", "1"), ("ce-type", "a"), source, ("ce-trace", "t")];
+        check(&pairs, Ok(expected));
+        check(&[version, ("ce-id", "1")], Err("invalid_envelope"));
+        check(&[("ce-specversion", "0.3"), ("ce-type", "a")], Err("invalid_envelope"));
+        check(&[version, ("ce-type", "a"), ("ce-time", "now")], Err("invalid_envelope"));
+        check(&[version, ("ce-type", "a"), ("ce-tenant", "other")], Err("tenant_forbidden"));
+        check(&[version, ("ce-type", "a%00")], Err("malformed_request"));
+        check(&[version, ("ce-type", "%ff")], Err("malformed_request"));
+    }
+}

@@ -1,0 +1,111 @@
+//! Reading a body: into a pooled buffer, inside its bounds, within its time.
+//!
+//! The buffers come back to their thread's pool, which is bounded in number and in what each keeps.
+
+use std::cell::RefCell;
+use std::time::Duration;
+
+use http_body_util::BodyExt;
+use hyper::body::{Body as _, Incoming};
+
+use crate::budget::Reserved;
+use crate::reject::{Bound, Reject};
+
+/// Buffers kept per thread.
+const POOLED_MAX: usize = 64;
+/// A buffer that grew larger is given back to the allocator.
+const POOLED_BYTES_MAX: usize = 256 * 1024;
+/// What of a refused body is read and thrown away, so that the answer is not lost in a reset.
+const DISCARD_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// And for how long.
+const DISCARD_TIME_MAX: Duration = Duration::from_secs(1);
+
+/// A thread's buffers.
+#[derive(Debug, Default)]
+pub(crate) struct Pool(RefCell<Vec<Vec<u8>>>);
+
+/// A body, or what it inflates to; goes back to the pool on drop.
+#[derive(Debug)]
+pub(crate) struct Buffer<'p> {
+    pool: &'p Pool,
+    /// The bytes.
+    pub bytes: Vec<u8>,
+}
+
+impl Pool {
+    /// An empty buffer.
+    pub fn take(&self) -> Buffer<'_> {
+        let bytes = self.0.borrow_mut().pop().unwrap_or_default();
+        debug_assert!(bytes.is_empty());
+        Buffer { pool: self, bytes }
+    }
+}
+
+impl Drop for Buffer<'_> {
+    fn drop(&mut self) {
+        let mut bytes = std::mem::take(&mut self.bytes);
+        let mut pooled = self.pool.0.borrow_mut();
+        if pooled.len() < POOLED_MAX && bytes.capacity() <= POOLED_BYTES_MAX {
+            bytes.clear();
+            pooled.push(bytes);
+        }
+    }
+}
+
+/// What a body may take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BodyBounds {
+    /// In bytes, on the wire.
+    pub bytes_max: usize,
+    /// From now to the last byte.
+    pub time_max: Duration,
+}
+
+/// Reads the whole body.
+pub(crate) async fn read(
+    incoming: &mut Incoming,
+    bounds: BodyBounds,
+    reserved: &mut Reserved<'_>,
+    into: &mut Vec<u8>,
+) -> Result<(), Reject> {
+    let whole = async {
+        while let Some(frame) = incoming.frame().await {
+            let Ok(frame) = frame else { return Err(Reject::BodyIncomplete) };
+            // Trailers say nothing to us.
+            let Ok(data) = frame.into_data() else { continue };
+            let length = into.len() + data.len();
+            if length > bounds.bytes_max {
+                return Err(too_large(bounds.bytes_max, None));
+            }
+            reserved.cover(length).map_err(|_| Reject::Overloaded)?;
+            into.extend_from_slice(&data);
+        }
+        Ok(())
+    };
+    // A timer costs: most bodies are there with their head.
+    tokio::select! {
+        biased;
+        read = whole => read,
+        () = tokio::time::sleep(bounds.time_max) => Err(Reject::BodyTimeout),
+    }
+}
+
+/// The body is larger than it may be.
+pub(crate) const fn too_large(limit: usize, observed: Option<usize>) -> Reject {
+    Reject::Body(Bound { name: "body_bytes_max", limit, observed })
+}
+
+/// Reads what is left of a refused body, within bounds.
+pub(crate) async fn discard(incoming: &mut Incoming) {
+    let mut bytes = 0;
+    let rest = async {
+        while !incoming.is_end_stream() && bytes <= DISCARD_BYTES_MAX {
+            match incoming.frame().await {
+                Some(Ok(frame)) => bytes += frame.data_ref().map_or(0, bytes::Bytes::len),
+                Some(Err(_)) | None => return,
+            }
+        }
+    };
+    // Whoever is slower than that gets the answer and a closed connection.
+    let _ = tokio::time::timeout(DISCARD_TIME_MAX, rest).await;
+}

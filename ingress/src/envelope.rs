@@ -1,0 +1,220 @@
+//! The members of an event that decide where it goes, checked in one pass over its tape.
+//!
+//! CloudEvents 1.0 in shape, forgiving where nothing depends on it: `id` and `time` may be absent
+//! (minted, receive time), `source` too (a constant per tenant), `specversion` only in formats that
+//! do not promise it. The consumer's reading of the record is never stricter than this.
+
+use shared::tenant::TenantId;
+
+use crate::reject::Reject;
+use crate::tape::Item;
+use crate::violation::Violations;
+
+/// The longest id, type, source, subject or time, in bytes: what an index of the store takes.
+pub(crate) const ATTRIBUTE_BYTES_MAX: usize = 1024;
+
+/// What an event says of itself.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Envelope<'t> {
+    /// `id`
+    pub id: Option<&'t str>,
+    /// `type`
+    pub event_type: &'t str,
+    /// `source`
+    pub source: Option<&'t str>,
+    /// `time`
+    pub time: Option<&'t str>,
+    /// `data`
+    pub data: Option<Item<'t>>,
+}
+
+/// The members that decide, as they were found.
+#[derive(Default)]
+struct Found<'t> {
+    id: Option<Item<'t>>,
+    event_type: Option<Item<'t>>,
+    source: Option<Item<'t>>,
+    subject: Option<Item<'t>>,
+    tenant: Option<Item<'t>>,
+    time: Option<Item<'t>>,
+    specversion: Option<Item<'t>>,
+    data: Option<Item<'t>>,
+}
+
+/// Whether an attribute may be missing or `null`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Presence {
+    Needed,
+    Absent,
+    AbsentOrNull,
+}
+
+/// Reads and checks an event. `specversion_needed`: the format promises it.
+pub(crate) fn read<'t>(
+    event: Item<'t>,
+    tenant: TenantId,
+    specversion_needed: bool,
+) -> Result<Envelope<'t>, Reject> {
+    let mut violations = Violations::default();
+    let Some(members) = event.members() else {
+        violations.attribute("", "type", "an event is a JSON object");
+        violations.list[0].pointer.clear();
+        return Err(Reject::Envelope(Box::new(violations)));
+    };
+    let found = collect(members)?;
+    let mut text = |name, item, presence| attribute(name, item, presence, &mut violations);
+    let envelope = Envelope {
+        id: text("id", found.id, Presence::Absent),
+        event_type: text("type", found.event_type, Presence::Needed).unwrap_or_default(),
+        source: text("source", found.source, Presence::Absent),
+        time: text("time", found.time, Presence::AbsentOrNull),
+        data: found.data,
+    };
+    text("subject", found.subject, Presence::AbsentOrNull);
+    let owner = text("tenant", found.tenant, Presence::Absent);
+    let presence = if specversion_needed { Presence::Needed } else { Presence::Absent };
+    if text("specversion", found.specversion, presence).is_some_and(|version| version != "1.0") {
+        violations.attribute("specversion", "const", "specversion is \"1.0\"");
+    }
+    if envelope.time.is_some_and(|time| !is_rfc3339(time)) {
+        violations.attribute("time", "format", "time is an RFC 3339 date and time");
+    }
+    if !violations.list.is_empty() {
+        return Err(Reject::Envelope(Box::new(violations)));
+    }
+    match owner {
+        Some(owner) if owner != tenant.as_str() => Err(Reject::TenantForbidden),
+        Some(_) | None => Ok(envelope),
+    }
+}
+
+fn collect<'t>(members: impl Iterator<Item = (&'t str, Item<'t>)>) -> Result<Found<'t>, Reject> {
+    let mut found = Found::default();
+    for (name, item) in members {
+        let (place, decides) = match name {
+            "id" => (&mut found.id, true),
+            "type" => (&mut found.event_type, true),
+            "source" => (&mut found.source, true),
+            "subject" => (&mut found.subject, true),
+            "tenant" => (&mut found.tenant, true),
+            "time" => (&mut found.time, false),
+            "specversion" => (&mut found.specversion, false),
+            "data" => (&mut found.data, false),
+            _ => continue,
+        };
+        // Elsewhere the last one wins; here another reader might take the first.
+        if place.replace(item).is_some() && decides {
+            return Err(Reject::Duplicate { member: name.to_owned() });
+        }
+    }
+    Ok(found)
+}
+
+fn attribute<'t>(
+    name: &str,
+    item: Option<Item<'t>>,
+    presence: Presence,
+    violations: &mut Violations,
+) -> Option<&'t str> {
+    let Some(item) = item else {
+        if presence == Presence::Needed {
+            violations.attribute(name, "required", &format!("\"{name}\" is required"));
+        }
+        return None;
+    };
+    if item.is_null() && presence == Presence::AbsentOrNull {
+        return None;
+    }
+    let text = item.as_str();
+    match text.map(check_text) {
+        Some(Ok(())) => text,
+        Some(Err((keyword, message))) => {
+            violations.attribute(name, keyword, message);
+            None
+        }
+        None => {
+            violations.attribute(name, "type", "the value is a string");
+            None
+        }
+    }
+}
+
+/// The bounds of an attribute's text, wherever it stands.
+pub(crate) const fn check_text(text: &str) -> Result<(), (&'static str, &'static str)> {
+    match text.len() {
+        0 => Err(("minLength", "the value is not empty")),
+        1..=ATTRIBUTE_BYTES_MAX => Ok(()),
+        _ => Err(("maxLength", "the value has at most 1024 bytes")),
+    }
+}
+
+/// RFC 3339, strictly: jiff reads more than that.
+pub(crate) fn is_rfc3339(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    let shaped = bytes.len() >= 20
+        && matches!(bytes[10], b'T' | b't')
+        && [4, 7].iter().all(|index| bytes[*index] == b'-')
+        && [13, 16].iter().all(|index| bytes[*index] == b':')
+        && bytes[..4].iter().all(u8::is_ascii_digit)
+        && bytes[17..19].iter().all(u8::is_ascii_digit);
+    let zone = match bytes.last() {
+        Some(b'Z' | b'z') => true,
+        Some(_) => bytes.len() >= 25 && bytes[bytes.len() - 3] == b':',
+        None => false,
+    };
+    shaped && zone && text.parse::<jiff::Timestamp>().is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tape::{JsonBounds, Parser};
+
+    fn check(text: &str, expected: Result<Option<&str>, (&str, &[&str])>) {
+        let tenant = TenantId::parse("acme").expect("a valid name");
+        let mut parser = Parser::new(JsonBounds { depth_max: 64, members_max: 64 });
+        let parsed = parser.parse(text.as_bytes()).expect("valid JSON");
+        let found = read(parsed.root(), tenant, false).map(|envelope| envelope.id);
+        let found = found.map_err(|reject| {
+            let pointers = reject.violations().0.iter().map(|one| one.pointer.clone()).collect();
+            (reject.row().code, pointers)
+        });
+        let expected = expected.map_err(|(code, pointers)| {
+            (code, pointers.iter().map(|one| (*one).to_owned()).collect::<Vec<_>>())
+        });
+        assert_eq!(found, expected, "{text}");
+    }
+
+    #[test]
+    fn envelopes() {
+        check(r#"{"type":"a"}"#, Ok(None));
+        check(r#"{"type":"a","id":"1","time":null,"subject":null,"tenant":"acme"}"#, Ok(Some("1")));
+        check(r#"{"type":"a","time":"2026-01-02T03:04:05.678+01:00","x":1,"x":2}"#, Ok(None));
+        check(r#"{"type":"a","tenant":"other"}"#, Err(("tenant_forbidden", &[])));
+        check(r#"{"type":"a","id":"1","id":"1"}"#, Err(("duplicate_member", &[])));
+        check("[]", Err(("invalid_envelope", &[""])));
+        check("{}", Err(("invalid_envelope", &["/type"])));
+        check(
+            r#"{"type":1,"id":null,"source":""}"#,
+            Err(("invalid_envelope", &["/id", "/type", "/source"])),
+        );
+        check(r#"{"type":"a","time":"yesterday"}"#, Err(("invalid_envelope", &["/time"])));
+        check(r#"{"type":"a","specversion":"0.3"}"#, Err(("invalid_envelope", &["/specversion"])));
+    }
+
+    #[test]
+    fn times() {
+        for (text, expected) in [
+            ("2026-01-02T03:04:05Z", true),
+            ("2026-01-02t03:04:05.123456789z", true),
+            ("2026-01-02T03:04:05-23:59", true),
+            ("2026-01-02 03:04:05Z", false),
+            ("2026-01-02T03:04:05", false),
+            ("2026-01-02T03:04:05+01", false),
+            ("2026-02-30T03:04:05Z", false),
+            ("20260102T030405Z", false),
+        ] {
+            assert_eq!(is_rfc3339(text), expected, "{text}");
+        }
+    }
+}

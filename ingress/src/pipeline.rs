@@ -1,0 +1,237 @@
+//! The way of a request, from its head to its answer: one function, read from top to bottom.
+//!
+//! Types narrow along it: a head becomes a sender, a body its checked events, those what the log has,
+//! that an answer. Every step may refuse; a refusal is a row of [`crate::reject`]'s table.
+
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use http::header::{CONNECTION, EXPECT, HeaderValue};
+use http::request::Parts;
+use http::{Request, Version};
+use hyper::body::{Body as _, Incoming};
+use jiff::Timestamp;
+use shared::clock::Millis;
+use shared::tenant::TenantId;
+
+use crate::answer;
+use crate::append::{self, Received};
+use crate::batch::Checker;
+use crate::binary;
+use crate::body::{self, BodyBounds};
+use crate::budget::Reserved;
+use crate::core::{Core, Shared};
+use crate::event::Checks;
+use crate::head::{self, Coding, Route, Shape};
+use crate::inflate::{self, InflateBounds};
+use crate::problem::Answer;
+use crate::reject::Reject;
+use crate::signature::Claimed;
+use crate::source::Source;
+use crate::tally::Tally;
+use crate::tape::Parser;
+
+/// Who posts, and so how the body is read.
+enum Sender<'s> {
+    /// A producer with a key.
+    Key { tenant: TenantId, shape: Shape },
+    /// A webhook source; its signature waits for the body.
+    Source { source: &'s Source, claimed: Option<Claimed<'s>> },
+}
+
+/// Serves one request, whatever it is.
+pub(crate) async fn handle(core: &Core, request: Request<Incoming>) -> Answer {
+    let (parts, mut incoming) = request.into_parts();
+    let route = Route::of(parts.uri.path());
+    let tally = Tally::open(&core.shared.metrics);
+    let (mut answer, code) = match way(core, &tally, route, &parts, &mut incoming).await {
+        Ok(answered) => answered,
+        Err(reject) => {
+            tally.refused(&reject);
+            linger(&parts, &mut incoming, &reject).await;
+            (reject.answer(), reject.row().code)
+        }
+    };
+    core.shared.metrics.requests.with_label_values(&[route.name(), code]).inc();
+    // HTTP/2 has a frame of its own for that, and forbids the field.
+    if parts.version < Version::HTTP_2 && core.shared.draining.load(Ordering::Relaxed) {
+        answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    answer
+}
+
+/// The way.
+async fn way(
+    core: &Core,
+    tally: &Tally<'_>,
+    route: Route<'_>,
+    parts: &Parts,
+    incoming: &mut Incoming,
+) -> Result<(Answer, &'static str), Reject> {
+    let shared = &*core.shared;
+    let sender = authenticate(shared, route, parts)?;
+    let wishes = head::wishes_of(parts)?;
+    if wishes.dry_run {
+        tally.dry_run();
+    }
+    let coding = head::coding_of(&parts.headers)?;
+    let mut reserved = admit(shared, parts)?;
+
+    let mut raw = core.pool.take();
+    let bounds = BodyBounds {
+        bytes_max: shared.config.body_bytes_max,
+        time_max: shared.config.body_timeout,
+    };
+    body::read(incoming, bounds, &mut reserved, &mut raw.bytes).await?;
+    shared.metrics.body_bytes.inc_by(raw.bytes.len() as u64);
+    sender.verify(&raw.bytes)?;
+    if raw.bytes.is_empty() {
+        return Err(Reject::Empty);
+    }
+    let mut plain = core.pool.take();
+    let body = inflated(shared, coding, &raw.bytes, &mut reserved, &mut plain.bytes)?;
+
+    let started = Instant::now();
+    let mut checks = check(shared, &sender, parts, &mut core.parser.borrow_mut(), body)?;
+    observe_checks(shared, &checks, started);
+    if wishes.dry_run {
+        let became = append::rehearsed(&mut checks);
+        return Ok(answer::compose(&checks, &became, wishes));
+    }
+    tally.received(checks.events.len());
+
+    let at = shared.clock.now();
+    let at_text = rfc3339(at);
+    let traceparent = head::traceparent(&parts.headers);
+    let started = Instant::now();
+    tally.appended();
+    let received = Received { at, at_text: &at_text, traceparent };
+    let appended = append::append(&shared.log, &checks, body, received);
+    // The log has copied what it keeps: the buffers serve others while the request waits.
+    drop((plain, raw, reserved));
+    appended.settled(shared.config.request_timeout).await;
+    shared.metrics.append_seconds.observe(started.elapsed().as_secs_f64());
+
+    let became = appended.became(&mut checks);
+    answer::settle(tally, &became);
+    Ok(answer::compose(&checks, &became, wishes))
+}
+
+/// Everything that can be refused for the head alone.
+fn authenticate<'s>(
+    shared: &'s Shared,
+    route: Route<'_>,
+    parts: &Parts,
+) -> Result<Sender<'s>, Reject> {
+    match route {
+        Route::Unknown => Err(Reject::UnknownPath),
+        Route::Events => {
+            head::check_head(parts)?;
+            let tenant = shared.keyring.authenticate(&parts.headers)?;
+            Ok(Sender::Key { tenant, shape: head::shape_of(&parts.headers)? })
+        }
+        Route::Source(name) => {
+            let source = shared.sources.get(name).ok_or(Reject::UnknownSource)?;
+            head::check_head(parts)?;
+            let signature = source.config.signature.as_ref();
+            let claimed = signature.map(|config| Claimed::read(config, &parts.headers));
+            let claimed = claimed.transpose()?;
+            head::check_source_type(&parts.headers)?;
+            Ok(Sender::Source { source, claimed })
+        }
+    }
+}
+
+/// Room for the body, before the first byte of it.
+fn admit<'s>(shared: &'s Shared, parts: &Parts) -> Result<Reserved<'s>, Reject> {
+    let announced = head::content_length(&parts.headers);
+    let limit = shared.config.body_bytes_max;
+    if announced.is_some_and(|bytes| bytes > limit) {
+        return Err(body::too_large(limit, announced));
+    }
+    shared.budget.reserve(announced.unwrap_or_default()).map_err(|_| Reject::Overloaded)
+}
+
+impl Sender<'_> {
+    fn verify(&self, raw: &[u8]) -> Result<(), Reject> {
+        match self {
+            Self::Source { claimed: Some(claimed), .. } => claimed.verify(raw),
+            Self::Source { claimed: None, .. } | Self::Key { .. } => Ok(()),
+        }
+    }
+}
+
+fn inflated<'b>(
+    shared: &Shared,
+    coding: Coding,
+    raw: &'b [u8],
+    reserved: &mut Reserved<'_>,
+    plain: &'b mut Vec<u8>,
+) -> Result<&'b [u8], Reject> {
+    if coding == Coding::Identity {
+        return Ok(raw);
+    }
+    let bounds = InflateBounds {
+        bytes_max: shared.config.inflated_bytes_max,
+        ratio_max: shared.config.inflate_ratio_max,
+    };
+    inflate::inflate(coding, raw, bounds, reserved, plain)?;
+    Ok(plain)
+}
+
+/// The verdicts on the body's events.
+fn check(
+    shared: &Shared,
+    sender: &Sender<'_>,
+    parts: &Parts,
+    parser: &mut Parser,
+    body: &[u8],
+) -> Result<Checks, Reject> {
+    match *sender {
+        Sender::Key { tenant, shape: Shape::Binary } => {
+            let attributes = binary::attributes(&parts.headers, tenant)?;
+            let parsed = parser.parse(body)?;
+            let data = parsed.root();
+            shared.check_event(data, body)?;
+            let schema = shared.schemas.find(tenant, &attributes.event_type)?;
+            let verdict = schema.map(|one| one.check(Some(data), &attributes.event_type));
+            let warning = verdict.transpose()?.unwrap_or_default();
+            Ok(shared.check_binary(tenant, attributes, body, warning))
+        }
+        Sender::Key { tenant, shape } => Checker { shared, tenant, shape }.check(parser, body),
+        Sender::Source { source, .. } => {
+            let parsed = parser.parse(body)?;
+            let data = parsed.root();
+            shared.check_event(data, body)?;
+            let (tenant, attributes, short_type) = source.attributes(&parts.headers, data)?;
+            let verdict = source
+                .schema(&short_type)?
+                .map(|one| one.check(Some(data), &attributes.event_type));
+            let warning = verdict.transpose()?.unwrap_or_default();
+            Ok(shared.check_binary(tenant, attributes, body, warning))
+        }
+    }
+}
+
+fn observe_checks(shared: &Shared, checks: &Checks, started: Instant) {
+    shared.metrics.validate_seconds.observe(started.elapsed().as_secs_f64());
+    shared.metrics.batch_events.observe(checks.events.len() as f64);
+    if checks.warnings > 0 {
+        shared.metrics.schema_warnings.inc_by(checks.warnings);
+    }
+}
+
+fn rfc3339(at: Millis) -> String {
+    Timestamp::from_millisecond(at.0).unwrap_or_default().to_string()
+}
+
+/// Reads on where the sender is still sending: closing on unread bytes resets the connection, and
+/// the answer would be lost with it.
+async fn linger(parts: &Parts, incoming: &mut Incoming, reject: &Reject) {
+    let polite = parts.headers.contains_key(EXPECT);
+    let http1 = parts.version < Version::HTTP_2;
+    let hopeless = matches!(reject, Reject::BodyTimeout | Reject::BodyIncomplete);
+    if http1 && !polite && !hopeless && !incoming.is_end_stream() {
+        body::discard(incoming).await;
+    }
+}

@@ -1,0 +1,273 @@
+//! The registered JSON Schemas, compiled once, and their verdict on an event's data.
+//!
+//! Decided and worded by the `jsonschema` crate with its linear-time regex engine; nothing is fetched,
+//! a remote `$ref` does not load. Drafts by `$schema`, 2020-12 where there is none.
+
+use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
+
+use jsonschema::error::ValidationErrorKind;
+use jsonschema::{PatternOptions, ValidationError, Validator};
+use parking_lot::Mutex;
+use serde_json::Value;
+use shared::config::{SchemaMode, SchemasConfig, UnknownType};
+use shared::tenant::TenantId;
+
+use crate::reject::Reject;
+use crate::tape::Item;
+use crate::violation::{Violation, Violations};
+
+/// A schema that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SchemaError {
+    /// The file cannot be read.
+    #[error("schema {file}: {error}")]
+    Read {
+        /// Which file.
+        file: PathBuf,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// The file is not JSON.
+    #[error("schema {file}: {error}")]
+    Parse {
+        /// Which file.
+        file: PathBuf,
+        /// Why.
+        error: serde_json::Error,
+    },
+    /// The schema does not compile: invalid, a remote reference, a pattern with look-around.
+    #[error("schema {file}: {why}")]
+    Compile {
+        /// Which file.
+        file: PathBuf,
+        /// Why.
+        why: String,
+    },
+    /// The pointer's container is not in the file.
+    #[error("schema {file}: nothing stands at {pointer}")]
+    Pointer {
+        /// Which file.
+        file: PathBuf,
+        /// Which pointer.
+        pointer: String,
+    },
+}
+
+/// One compiled schema and what its verdict leads to.
+#[derive(Debug)]
+pub(crate) struct Schema {
+    validator: Validator,
+    mode: SchemaMode,
+    /// What the verdict is on, as a JSON Pointer into the event.
+    prefix: &'static str,
+    warned: Mutex<bool>,
+}
+
+/// The schemas of `/v1/events`.
+#[derive(Debug)]
+pub(crate) struct Schemas {
+    unknown_type: UnknownType,
+    mode: SchemaMode,
+    by_type: HashMap<String, Vec<(Option<TenantId>, Schema)>>,
+}
+
+impl Schemas {
+    /// Loads and compiles all of them.
+    pub fn load(config: &SchemasConfig) -> Result<Self, SchemaError> {
+        let mut by_type: HashMap<String, Vec<_>> = HashMap::new();
+        for entry in &config.entries {
+            let schema = Schema::load(&entry.file, "/data", config.mode)?;
+            by_type.entry(entry.event_type.clone()).or_default().push((entry.tenant, schema));
+        }
+        for schemas in by_type.values_mut() {
+            // A tenant's own schema stands before the one for all.
+            schemas.sort_by_key(|(tenant, _)| tenant.is_none());
+        }
+        Ok(Self { unknown_type: config.unknown_type, mode: config.mode, by_type })
+    }
+
+    /// The schema of a type: `None` where it is to be accepted unchecked.
+    pub fn find(&self, tenant: TenantId, event_type: &str) -> Result<Option<&Schema>, Reject> {
+        if self.mode == SchemaMode::Off {
+            return Ok(None);
+        }
+        let schemas = self.by_type.get(event_type).map(Vec::as_slice).unwrap_or_default();
+        let fits = |owner: &Option<TenantId>| owner.is_none_or(|owner| owner == tenant);
+        match schemas.iter().find(|(owner, _)| fits(owner)) {
+            Some((_, schema)) => Ok(Some(schema)),
+            None => match self.unknown_type {
+                UnknownType::Accept => Ok(None),
+                UnknownType::Reject => Err(Reject::UnknownType),
+            },
+        }
+    }
+}
+
+impl Schema {
+    /// Loads a file whose whole schema applies.
+    pub fn load(file: &Path, prefix: &'static str, mode: SchemaMode) -> Result<Self, SchemaError> {
+        Self::compile(&read(file)?, file, prefix, mode)
+    }
+
+    /// Loads one schema for each definition that `pointer`, with any text for `{type}`, names; by
+    /// that text.
+    pub fn load_each(
+        file: &Path,
+        pointer: &str,
+        mode: SchemaMode,
+    ) -> Result<HashMap<String, Self>, SchemaError> {
+        let document = read(file)?;
+        let (container, last) =
+            pointer.trim_start_matches('#').rsplit_once('/').unwrap_or(("", ""));
+        let (before, after) = last.split_once("{type}").unwrap_or((last, ""));
+        let missing =
+            || SchemaError::Pointer { file: file.to_owned(), pointer: pointer.to_owned() };
+        let definitions =
+            document.pointer(container).and_then(Value::as_object).ok_or_else(missing)?;
+        let mut found = HashMap::new();
+        for name in definitions.keys() {
+            let Some(event_type) =
+                name.strip_prefix(before).and_then(|rest| rest.strip_suffix(after))
+            else {
+                continue;
+            };
+            let root = rooted(&document, &format!("#{container}/{name}"));
+            found.insert(event_type.to_owned(), Self::compile(&root, file, "", mode)?);
+        }
+        if found.is_empty() { Err(missing()) } else { Ok(found) }
+    }
+
+    fn compile(
+        schema: &Value,
+        file: &Path,
+        prefix: &'static str,
+        mode: SchemaMode,
+    ) -> Result<Self, SchemaError> {
+        let validator = jsonschema::options()
+            .offline()
+            .with_pattern_options(PatternOptions::regex())
+            .build(schema)
+            .map_err(|error| SchemaError::Compile {
+                file: file.to_owned(),
+                why: format!("{} at {}", error, error.schema_path()),
+            })?;
+        Ok(Self { validator, mode, prefix, warned: Mutex::new(false) })
+    }
+
+    /// The verdict. `Ok(true)`: it says no, and was told only to warn.
+    pub fn check(&self, data: Option<Item<'_>>, event_type: &str) -> Result<bool, Reject> {
+        if self.mode == SchemaMode::Off {
+            return Ok(false);
+        }
+        let violations = match data.map(Item::to_value) {
+            Some(data) if self.validator.is_valid(&data) => return Ok(false),
+            Some(data) => self.violations(&data),
+            None => missing(self.prefix),
+        };
+        match self.mode {
+            SchemaMode::Warn => {
+                self.warn_once(event_type, &violations);
+                Ok(true)
+            }
+            SchemaMode::Enforce | SchemaMode::Off => Err(Reject::Schema(Box::new(violations))),
+        }
+    }
+
+    fn violations(&self, data: &Value) -> Violations {
+        let mut violations = Violations::default();
+        let mut seen = HashSet::new();
+        for error in self.validator.iter_errors(data) {
+            let violation = Violation {
+                pointer: format!("{}{}", self.prefix, error.instance_path()),
+                keyword: error.kind().keyword().to_owned(),
+                schema_pointer: error.schema_path().to_string(),
+                message: message(&error),
+                index: None,
+            };
+            // One place can be reached over several references.
+            let place = (
+                violation.pointer.clone(),
+                violation.schema_pointer.clone(),
+                violation.message.clone(),
+            );
+            if seen.insert(place) && !violations.push(violation) {
+                break;
+            }
+        }
+        violations
+    }
+
+    fn warn_once(&self, event_type: &str, violations: &Violations) {
+        let mut warned = self.warned.lock();
+        if !*warned {
+            *warned = true;
+            let first = violations.list.first();
+            tracing::warn!(
+                event_type,
+                pointer = first.map(|one| one.pointer.as_str()),
+                keyword = first.map(|one| one.keyword.as_str()),
+                "an event violates its schema and is accepted; further ones are only counted"
+            );
+        }
+    }
+}
+
+fn missing(prefix: &str) -> Violations {
+    let mut violations = Violations::default();
+    violations.attribute(
+        prefix.trim_start_matches('/'),
+        "required",
+        "the type's schema needs data",
+    );
+    violations
+}
+
+fn read(file: &Path) -> Result<Value, SchemaError> {
+    let text =
+        std::fs::read(file).map_err(|error| SchemaError::Read { file: file.to_owned(), error })?;
+    serde_json::from_slice(&text)
+        .map_err(|error| SchemaError::Parse { file: file.to_owned(), error })
+}
+
+/// The document with its own root assertions replaced by a reference to one of its definitions.
+fn rooted(document: &Value, reference: &str) -> Value {
+    let kept = ["$schema", "$id", "$defs", "definitions"];
+    let mut root: serde_json::Map<_, _> = document
+        .as_object()
+        .into_iter()
+        .flatten()
+        .filter(|(name, _)| kept.contains(&name.as_str()))
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect();
+    root.insert("$ref".to_owned(), Value::from(reference));
+    Value::Object(root)
+}
+
+/// What must hold, from the schema's side: the library's own messages quote the event.
+fn message(error: &ValidationError<'_>) -> String {
+    use ValidationErrorKind as Kind;
+    match error.kind() {
+        Kind::Required { property } => format!("{property} is required"),
+        Kind::Minimum { limit } => format!("the value is at least {limit}"),
+        Kind::Maximum { limit } => format!("the value is at most {limit}"),
+        Kind::ExclusiveMinimum { limit } => format!("the value is greater than {limit}"),
+        Kind::ExclusiveMaximum { limit } => format!("the value is less than {limit}"),
+        Kind::MinLength { limit } => format!("the text has at least {limit} characters"),
+        Kind::MaxLength { limit } => format!("the text has at most {limit} characters"),
+        Kind::MinItems { limit } => format!("the array has at least {limit} elements"),
+        Kind::MaxItems { limit } => format!("the array has at most {limit} elements"),
+        Kind::MinProperties { limit } => format!("the object has at least {limit} members"),
+        Kind::MaxProperties { limit } => format!("the object has at most {limit} members"),
+        Kind::MultipleOf { multiple_of } => format!("the value is a multiple of {multiple_of}"),
+        Kind::Pattern { pattern } => format!("the text matches {pattern}"),
+        Kind::Format { format } => format!("the text is a valid {format}"),
+        Kind::Constant { expected_value } => format!("the value is {expected_value}"),
+        Kind::Enum { options } => format!("the value is one of {options}"),
+        Kind::Type { .. } => "the value has another type".to_owned(),
+        other => format!("the value does not satisfy \"{}\"", other.keyword()),
+    }
+}
+
+#[cfg(test)]
+mod tests;
