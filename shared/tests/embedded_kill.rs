@@ -12,7 +12,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use shared::clock::{Clock, Millis};
 use shared::config::EmbeddedConfig;
-use shared::log::embedded::{EmbeddedLog, OpenError};
+use shared::log::embedded::{DataDirectory, EmbeddedLog, OpenError};
 use shared::log::{Acks, AppendError, NewRecord};
 use shared::position::{Class, Offset, Partition, PartitionId};
 
@@ -41,7 +41,8 @@ fn try_open(directory: &Path) -> Result<EmbeddedLog, OpenError> {
         commit_records_max: 16,
         queue_bytes_max: 1 << 20,
     };
-    EmbeddedLog::open(&config, ids(), &BTreeMap::new(), Clock::System)
+    let directory = DataDirectory::lock(directory)?;
+    EmbeddedLog::open(directory, &config, ids(), &BTreeMap::new(), Clock::System)
 }
 
 /// A payload that no other append has, of a size that its number decides.

@@ -49,7 +49,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 pub use self::encoding::DecodeError;
-use self::lock::DirectoryLock;
+pub use self::lock::DataDirectory;
 use self::partitions::{Partitions, Watermarks};
 use self::queue::Queue;
 pub use self::reading::{Assignment, PartitionReader};
@@ -128,7 +128,7 @@ struct Owner {
     core: Arc<Core>,
     thread: Mutex<Option<JoinHandle<()>>>,
     ids: Vec<PartitionId>,
-    _lock: DirectoryLock,
+    _directory: DataDirectory,
 }
 
 /// What the commit thread and everybody else share.
@@ -145,20 +145,20 @@ struct Core {
 }
 
 impl EmbeddedLog {
-    /// Opens the log under `config.data_dir`, which it makes and locks. `ids` are the partitions
+    /// Opens the log in a directory that is locked already: what else lives there (the database
+    /// that `positions` come from) must not be another process's either. `ids` are the partitions
     /// that appends may name; `positions` are the applied positions from the consumer's database.
     /// Blocking: it replays the journals, at most some 200 MiB.
     pub fn open(
+        directory: DataDirectory,
         config: &EmbeddedConfig,
         ids: Vec<PartitionId>,
         positions: &BTreeMap<PartitionId, Offset>,
         clock: Clock,
     ) -> Result<Self, OpenError> {
         let in_directory =
-            |source| OpenError::Directory { directory: config.data_dir.clone(), source };
-        std::fs::create_dir_all(&config.data_dir).map_err(in_directory)?;
-        let lock = DirectoryLock::acquire(&config.data_dir)?;
-        let store = Store::open(&config.data_dir)?;
+            |source| OpenError::Directory { directory: directory.path().to_owned(), source };
+        let store = Store::open(directory.path())?;
         let stands = recovery::recover(&store, &ids, positions)?;
         let watermarks = stands
             .iter()
@@ -178,8 +178,8 @@ impl EmbeddedLog {
         let stands = stands.into_iter().map(|(_, stand)| stand).collect();
         let thread = commit::spawn(Arc::clone(&core), stands, config, clock);
         let thread = Mutex::new(Some(thread.map_err(in_directory)?));
-        tracing::info!(directory = %config.data_dir.display(), "embedded log opened");
-        Ok(Self(Arc::new(Owner { core, thread, ids, _lock: lock })))
+        tracing::info!(directory = %directory.path().display(), "embedded log opened");
+        Ok(Self(Arc::new(Owner { core, thread, ids, _directory: directory })))
     }
 
     /// See [`super::Log::append`].

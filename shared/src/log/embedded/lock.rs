@@ -3,24 +3,26 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::OpenError;
 
 /// The locked file inside the data directory; its text is the holder's process id.
 const LOCK_FILE: &str = "lock";
 
-/// Holds the directory until it is dropped.
+/// A data directory that this process alone uses, until this is dropped.
 #[derive(Debug)]
-pub(super) struct DirectoryLock {
+pub struct DataDirectory {
+    path: PathBuf,
     // Closing the file releases the lock.
     _file: File,
 }
 
-impl DirectoryLock {
-    /// Takes the lock, or says who has it.
-    pub(super) fn acquire(directory: &Path) -> Result<Self, OpenError> {
+impl DataDirectory {
+    /// Makes the directory where there is none and takes its lock, or says who has it.
+    pub fn lock(directory: &Path) -> Result<Self, OpenError> {
         let failed = |source| OpenError::Directory { directory: directory.to_owned(), source };
+        std::fs::create_dir_all(directory).map_err(failed)?;
         // Not truncated on opening: the holder's process id must stay readable to the loser.
         let mut file = OpenOptions::new()
             .read(true)
@@ -44,6 +46,11 @@ impl DirectoryLock {
         }
         file.set_len(0).map_err(failed)?;
         writeln!(file, "{}", std::process::id()).map_err(failed)?;
-        Ok(Self { _file: file })
+        Ok(Self { path: directory.to_owned(), _file: file })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 }

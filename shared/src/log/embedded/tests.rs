@@ -26,7 +26,9 @@ fn config(dir: &TempDir) -> EmbeddedConfig {
 
 fn open_at(config: &EmbeddedConfig, positions: &[(PartitionId, i64)]) -> EmbeddedLog {
     let positions = positions.iter().map(|(id, next)| (*id, Offset(*next))).collect();
-    EmbeddedLog::open(config, vec![A, B], &positions, Clock::manual(Millis(1_000))).unwrap()
+    let directory = DataDirectory::lock(&config.data_dir).unwrap();
+    let clock = Clock::manual(Millis(1_000));
+    EmbeddedLog::open(directory, config, vec![A, B], &positions, clock).unwrap()
 }
 
 async fn append(log: &EmbeddedLog, id: PartitionId, values: &[&[u8]]) -> Vec<Outcome> {
@@ -147,8 +149,7 @@ async fn offsets_below_the_stored_position_are_never_given() {
 async fn a_second_instance_is_refused_by_name() {
     let dir = tempfile::tempdir().unwrap();
     let log = open_at(&config(&dir), &[]);
-    let again = EmbeddedLog::open(&config(&dir), vec![A], &BTreeMap::new(), Clock::System);
-    match again.unwrap_err() {
+    match DataDirectory::lock(&config(&dir).data_dir).unwrap_err() {
         OpenError::Locked { directory, pid } => {
             assert_eq!((directory, pid), (config(&dir).data_dir, Some(std::process::id())));
         }
@@ -164,7 +165,9 @@ async fn unapplied_records_of_a_partition_that_is_gone_refuse_the_start() {
     append(&open_at(&config(&dir), &[]), B, &[b"1", b"2"]).await;
     let open = |next| {
         let positions = BTreeMap::from([(B, Offset(next))]);
-        EmbeddedLog::open(&config(&dir), vec![A], &positions, Clock::System)
+        let config = config(&dir);
+        let directory = DataDirectory::lock(&config.data_dir)?;
+        EmbeddedLog::open(directory, &config, vec![A], &positions, Clock::System)
     };
     assert!(matches!(open(1), Err(OpenError::UnknownPartition { id: B, records: 1 })));
     open(2).unwrap();
@@ -218,7 +221,8 @@ async fn retention_deletes_only_what_is_applied_and_keeps_the_offsets() {
     let clock = Clock::manual(Millis(2_000));
     let open = |next| {
         let positions = BTreeMap::from([(A, Offset(next))]);
-        EmbeddedLog::open(&config, vec![A, B], &positions, clock.clone()).unwrap()
+        let directory = DataDirectory::lock(&config.data_dir).unwrap();
+        EmbeddedLog::open(directory, &config, vec![A, B], &positions, clock.clone()).unwrap()
     };
     let log = open(0);
     let mut assignment = log.subscribe();
