@@ -2,8 +2,10 @@
 //! outlive xtask until `down`. Never touches a server that it did not start.
 
 mod directory;
+mod family;
 mod health;
 mod kafka;
+mod name;
 mod port;
 mod postgres;
 mod process;
@@ -11,26 +13,20 @@ mod process;
 use std::{
     fs,
     path::{Path, PathBuf},
-    time::Duration,
 };
 
 use anyhow::{Context, Result, bail};
-use clap::{Args, Subcommand, ValueEnum};
-use rustix::process::Signal;
+use clap::{Args, Subcommand};
 
 use crate::{
     system::{self, Requirement},
     workspace,
 };
 use directory::{Directory, Services};
+use family::Family;
 use kafka::Node;
+use name::Name;
 use postgres::Postgres;
-use process::Process;
-
-/// How long a clean stop may take before the process is killed. Kafka's nodes that have lost
-/// their quorum would wait for it for minutes.
-const STOP_WAIT_MAX: Duration = Duration::from_secs(20);
-const KILL_WAIT_MAX: Duration = Duration::from_secs(20);
 
 /// The services' commands.
 #[derive(Debug, Subcommand)]
@@ -77,18 +73,6 @@ pub struct One {
     place: Place,
 }
 
-/// The services by their names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Name {
-    Postgres,
-    #[value(name = "kafka-1")]
-    Kafka1,
-    #[value(name = "kafka-2")]
-    Kafka2,
-    #[value(name = "kafka-3")]
-    Kafka3,
-}
-
 impl Place {
     fn path(&self) -> PathBuf {
         self.dir.clone().unwrap_or_else(default_dir)
@@ -107,8 +91,8 @@ pub fn run(command: &Command) -> Result<()> {
         Command::Down { purge: false, place } => down(&place.path()),
         Command::Down { purge: true, place } => purge(&place.path()),
         Command::Status(place) => status(&place.path()),
-        Command::Stop(one) => end_one(one, Ending::Stop),
-        Command::Kill(one) => end_one(one, Ending::Kill),
+        Command::Stop(one) => end_one(one, Family::stop, "stopped"),
+        Command::Kill(one) => end_one(one, Family::kill, "killed"),
         Command::Start(one) => start_one(one),
     }
 }
@@ -164,7 +148,7 @@ pub fn down(dir: &Path) -> Result<()> {
     let running = running.collect::<Vec<_>>();
     // All are told before any is awaited: the last node would wait for its lost quorum.
     for family in &running {
-        family.process.signal(family.name.stop_signal())?;
+        family.stop()?;
     }
     for family in &running {
         family.await_end()?;
@@ -238,14 +222,7 @@ fn start_one(one: &One) -> Result<()> {
     Ok(())
 }
 
-/// How one service is ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Ending {
-    Stop,
-    Kill,
-}
-
-fn end_one(one: &One, ending: Ending) -> Result<()> {
+fn end_one(one: &One, end: fn(&Family) -> Result<()>, ended: &str) -> Result<()> {
     let (directory, mut services) = existing(one)?;
     let text = one.name.text();
     let Some(process) = services.process(text) else {
@@ -253,14 +230,11 @@ fn end_one(one: &One, ending: Ending) -> Result<()> {
         return Ok(());
     };
     let family = Family::new(one.name, process);
-    match ending {
-        Ending::Stop => family.process.signal(one.name.stop_signal())?,
-        Ending::Kill => family.kill()?,
-    }
+    end(&family)?;
     family.await_end()?;
     services.set_process(text, None);
     directory.write(&services)?;
-    println!("{text} is {}", if ending == Ending::Stop { "stopped" } else { "killed" });
+    println!("{text} is {ended}");
     Ok(())
 }
 
@@ -276,71 +250,6 @@ fn existing(one: &One) -> Result<(Directory, Services)> {
         bail!("no {} in {}: it was made with --brokers {brokers}", one.name.text(), dir.display());
     }
     Ok((directory, services))
-}
-
-/// A process and its children at the time of asking, which must not outlive it.
-#[derive(Debug)]
-struct Family {
-    name: Name,
-    process: Process,
-    children: Vec<Process>,
-}
-
-impl Family {
-    fn new(name: Name, process: Process) -> Self {
-        let children = process.children();
-        Self { name, process, children }
-    }
-
-    fn members(&self) -> impl Iterator<Item = &Process> {
-        std::iter::once(&self.process).chain(&self.children)
-    }
-
-    /// As a machine's loss would: PostgreSQL's backends do not get to finish what they do.
-    fn kill(&self) -> Result<()> {
-        self.members().try_for_each(|process| process.signal(Signal::KILL))
-    }
-
-    /// Waits for the end; what does not end in time is killed, and that is said.
-    fn await_end(&self) -> Result<()> {
-        let text = self.name.text();
-        if !self.process.has_ended_within(STOP_WAIT_MAX)? {
-            println!("{text} did not stop within {} s: killed", STOP_WAIT_MAX.as_secs());
-            self.kill()?;
-        }
-        for process in self.members() {
-            if !process.has_ended_within(KILL_WAIT_MAX)? {
-                bail!("process {} of {text} does not end, not even by SIGKILL", process.id().pid);
-            }
-        }
-        Ok(())
-    }
-}
-
-impl Name {
-    const KAFKA: [Self; 3] = [Self::Kafka1, Self::Kafka2, Self::Kafka3];
-
-    fn text(self) -> &'static str {
-        match self {
-            Self::Postgres => "postgres",
-            Self::Kafka1 => "kafka-1",
-            Self::Kafka2 => "kafka-2",
-            Self::Kafka3 => "kafka-3",
-        }
-    }
-
-    /// Kafka's node ids count from 1.
-    fn node_id(self) -> Option<usize> {
-        Self::KAFKA.iter().position(|name| *name == self).map(|index| index + 1)
-    }
-
-    fn stop_signal(self) -> Signal {
-        match self {
-            // PostgreSQL's "fast" shutdown: SIGTERM would wait for the clients to leave.
-            Self::Postgres => Signal::INT,
-            _ => Signal::TERM,
-        }
-    }
 }
 
 /// The services of a directory.
