@@ -3,6 +3,8 @@
 //! It knows TOML and nothing of what the keys mean. A mistake in the syntax does not hide the
 //! others: a key that is given twice is renamed and read on, one broken line is left out.
 
+use std::ops::Range;
+
 use toml_edit::{Item, TableLike, Value};
 
 use super::value::Raw;
@@ -86,7 +88,8 @@ impl Document {
                 }
             }
         };
-        let mut reading = Reading { document: &mut document, text: &text, counted };
+        let ends = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at);
+        let mut reading = Reading { document: &mut document, line_ends: ends.collect(), counted };
         reading.table(parsed.as_table(), "", 1, false);
         document.name_first_lines();
         document
@@ -110,11 +113,17 @@ impl Document {
 /// The walk over one parsed file.
 struct Reading<'a> {
     document: &'a mut Document,
-    text: &'a str,
+    /// Where each line ends, in bytes.
+    line_ends: Vec<usize>,
     counted: &'a dyn Fn(&str) -> usize,
 }
 
 impl Reading<'_> {
+    /// The line of a span, from 1.
+    fn line(&self, span: Option<Range<usize>>) -> Option<usize> {
+        span.map(|span| self.line_ends.partition_point(|end| *end < span.start) + 1)
+    }
+
     fn table(&mut self, table: &dyn TableLike, path: &str, line: usize, again: bool) {
         if !path.is_empty() {
             if !again {
@@ -128,8 +137,8 @@ impl Reading<'_> {
         for (name, item) in table.iter() {
             let key_line = table
                 .get_key_value(name)
-                .and_then(|(key, _)| key.span())
-                .map_or(line, |span| line_of(self.text, span.start));
+                .and_then(|(key, _)| self.line(key.span()))
+                .unwrap_or(line);
             match (name.starts_with(AGAIN), item.as_table_like()) {
                 (true, Some(inner)) => self.given_again(inner, path, key_line),
                 _ => self.item(item, &joined(path, name), key_line, again),
@@ -151,9 +160,7 @@ impl Reading<'_> {
     }
 
     fn item(&mut self, item: &Item, path: &str, line: usize, again: bool) {
-        let line_at = |span: Option<std::ops::Range<usize>>| {
-            span.map_or(line, |span| line_of(self.text, span.start))
-        };
+        let line_at = |span| self.line(span).unwrap_or(line);
         match item {
             Item::None => {}
             Item::Table(table) => {

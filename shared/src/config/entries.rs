@@ -67,7 +67,7 @@ fn secret_digest(
         (None, Some(_)) => Some([0; 32]),
         (None, None) if settings.is_faulty(&inline) || settings.is_faulty(&variable) => None,
         (None, None) => {
-            missing(settings, entry, "secret_sha256", "or `secret_sha256_env`");
+            missing(settings, entry, "secret_sha256", "give it or `secret_sha256_env`");
             None
         }
         _ => {
@@ -127,7 +127,7 @@ fn source(
     let tenant_default = tenant(settings, &format!("{entry}.tenant_default"));
     let faulty = ["tenant", "tenant_default"].map(|m| settings.is_faulty(&format!("{entry}.{m}")));
     if tenants.is_empty() && tenant_default.is_none() && faulty == [false; 2] {
-        missing(settings, &entry, "tenant", "or `tenant_default`");
+        missing(settings, &entry, "tenant", "give it or `tenant_default`");
     }
     let signature = signature(settings, sources, purpose, &entry);
     Some(SourceConfig {
@@ -169,7 +169,12 @@ fn signature(
     }
     if !is_table {
         if !settings.is_faulty(&table) {
-            missing(settings, entry, "signature", "a table, or `\"none\"` for unsigned bodies");
+            missing(
+                settings,
+                entry,
+                "signature",
+                "write a table, or `signature = \"none\"` for unsigned bodies",
+            );
         }
         return None;
     }
@@ -195,7 +200,7 @@ fn shared_secret(
     let (place, wrong) = match (text(settings, &variable), path(settings, &file)) {
         (None, None) => {
             if !settings.is_faulty(&variable) && !settings.is_faulty(&file) {
-                missing(settings, table, "secret_env", "or `secret_file`");
+                missing(settings, table, "secret_env", "give it or `secret_file`");
             }
             return None;
         }

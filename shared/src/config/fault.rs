@@ -76,6 +76,9 @@ impl fmt::Display for ConfigError {
             }
             write!(f, "{fault}")?;
         }
+        if self.0.len() >= FAULTS_MAX {
+            write!(f, "\nfurther faults are not listed")?;
+        }
         Ok(())
     }
 }

@@ -47,8 +47,8 @@ pub enum Kind {
     },
     /// A name of 1 to 64 of `A-Z a-z 0-9 _ -`.
     Identifier,
-    /// What topics' names begin with.
-    TopicPrefix,
+    /// What Kafka allows in names: 1 to 200 of `A-Z a-z 0-9 . _ -`.
+    KafkaName,
     /// One of these names.
     Name(&'static [&'static str]),
     /// ADDRESS:PORT.

@@ -69,10 +69,11 @@ pub fn reference_markdown() -> String {
                 "| Key | Value | Default | Variable | Meaning |\n|---|---|---|---|---|\n",
             );
         }
+        let doc = key.doc.replace('|', "\\|");
         let default = if key.default.is_empty() { "–".to_owned() } else { code(key.default) };
         let variable = key.variable().map_or_else(|| "–".to_owned(), |name| code(&name));
         let (path, kind) = (code(key.path), described(&key.kind));
-        let _ = writeln!(page, "| {path} | {kind} | {default} | {variable} | {} |", key.doc);
+        let _ = writeln!(page, "| {path} | {kind} | {default} | {variable} | {doc} |");
     }
     page
 }
@@ -109,7 +110,7 @@ fn described(kind: &Kind) -> String {
         Kind::Integer { min, max, unit } => format!("integer, {min} to {max}{unit}"),
         Kind::Text { .. } => "text".to_owned(),
         Kind::Identifier => "1 to 64 of `A-Z a-z 0-9 _ -`".to_owned(),
-        Kind::TopicPrefix => "1 to 200 of `A-Z a-z 0-9 . _ -`".to_owned(),
+        Kind::KafkaName => "1 to 200 of `A-Z a-z 0-9 . _ -`".to_owned(),
         Kind::Name(names) => {
             names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(" or ")
         }

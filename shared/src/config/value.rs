@@ -141,7 +141,7 @@ fn single(key: &Key, text: &str, base: Option<&Path>) -> Result<Value, Wrong> {
             checked(empty || !text.is_empty(), "a text of at least one character")
         }
         Kind::Identifier => checked(identifier(text), "a name of 1 to 64 of A-Z a-z 0-9 _ -"),
-        Kind::TopicPrefix => checked(topic_prefix(text), "1 to 200 of A-Z a-z 0-9 . _ -"),
+        Kind::KafkaName => checked(kafka_name(text), "1 to 200 of A-Z a-z 0-9 . _ -"),
         Kind::Variable => checked(variable(text), "the name of an environment variable"),
         Kind::SchemaPointer => {
             checked(text.starts_with("#/"), "a JSON Pointer into the file: it begins with `#/`")
@@ -240,6 +240,7 @@ fn list(raw: &Raw) -> Result<Vec<String>, Wrong> {
                 _ => return Err(needed()),
             }
         }
+        Raw::Untyped(text) if text.trim().is_empty() => return Ok(Vec::new()),
         Raw::Untyped(text) => {
             return Ok(text.split(',').map(|item| item.trim().to_owned()).collect());
         }
@@ -289,7 +290,7 @@ pub(super) fn identifier(text: &str) -> bool {
 }
 
 /// A topic's name has at most 249 characters in Kafka; the class is added to the prefix.
-fn topic_prefix(text: &str) -> bool {
+fn kafka_name(text: &str) -> bool {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
     (1..=200).contains(&text.len()) && text.bytes().all(allowed)
 }

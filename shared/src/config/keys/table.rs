@@ -281,11 +281,11 @@ pub static KEYS: &[Key] = &[
         "consumer.pipeline",
         Kind::Identifier,
         "shock",
-        "The pipeline's name: Kafka's group id, and part of every progress row's key. Another name reads the log from its start.",
+        "The pipeline's name: the last part of Kafka's group id (PREFIX.PIPELINE), and part of every progress row's key. Another name reads the log from its start.",
     ),
     key(
         "consumer.instance",
-        Kind::Identifier,
+        Kind::KafkaName,
         "",
         "This process in the group (`group.instance.id`): unique per process, the same after its restart. Without it the host's name.",
     ),
@@ -381,7 +381,7 @@ pub static KEYS: &[Key] = &[
     ),
     key(
         "kafka.topic_prefix",
-        Kind::TopicPrefix,
+        Kind::KafkaName,
         "events",
         "Topics are named PREFIX.CLASS: `events.transactional`.",
     ),
