@@ -22,7 +22,7 @@ use shared::tenant::TenantId;
 use crate::failure::StoreError;
 use crate::store::{AppliedEvent, Store};
 
-pub use self::routes::routes;
+pub use self::routes::{FIND_PATH, TAIL_PATH, TailEvent, routes};
 
 /// The most records one look-up reads from the log.
 pub const SCAN_RECORDS_MAX: u64 = 1_000_000;

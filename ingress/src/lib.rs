@@ -42,3 +42,8 @@ mod violation;
 
 pub use self::schema::SchemaError;
 pub use self::server::{BindError, Ingress, ServeError};
+
+/// Registers every family the ingress exports, without an ingress: for the reference page.
+pub fn describe(registry: &shared::metrics::Registry) {
+    metrics::Metrics::new(registry);
+}

@@ -1,2 +1,39 @@
-//! placeholder
-fn main() {}
+//! `shock`: the one binary. Logging, configuration, runtime, serve; then the exit code.
+
+mod admin_client;
+mod announce;
+mod cli;
+mod config_command;
+mod consumer;
+mod ctl;
+mod dev;
+mod exit;
+mod ingress;
+mod logging;
+mod metrics;
+mod runtime;
+mod settings;
+mod signal;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::cli::{Cli, Command};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    logging::start(cli.log_format);
+    let result = match cli.command {
+        Command::Dev(options) => dev::run(&options),
+        Command::Ingress(options) => ingress::run(&options),
+        Command::Consumer(options) => consumer::run(&options),
+        Command::Config(command) => config_command::run(command),
+        Command::Metrics(command) => metrics::run(&command),
+        Command::Ctl(command) => ctl::run(command),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => exit::report(&error),
+    }
+}

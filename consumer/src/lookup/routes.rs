@@ -13,6 +13,12 @@ use shared::tenant::TenantId;
 use super::{Lookup, LookupError, Place};
 use crate::store::AppliedEvent;
 
+/// Where an event is found: `?tenant=…&id=…`, with `&source=…` where it is known.
+pub const FIND_PATH: &str = "/v1/events/find";
+
+/// Where the last applied events are listed: `?n=…`.
+pub const TAIL_PATH: &str = "/v1/events/tail";
+
 /// `?tenant=…&id=…` and, where it is known, `&source=…`.
 #[derive(Debug, Deserialize)]
 struct Find {
@@ -34,8 +40,9 @@ impl Tail {
     }
 }
 
+/// An applied event, as JSON shows it.
 #[derive(Debug, Serialize)]
-struct TailEvent {
+pub struct TailEvent {
     position: Place,
     tenant: String,
     source: String,
@@ -56,8 +63,8 @@ struct Problem {
 /// The routes, to be merged into the admin port's.
 pub fn routes(lookup: Lookup) -> Router {
     Router::new()
-        .route("/v1/events/find", get(find))
-        .route("/v1/events/tail", get(tail))
+        .route(FIND_PATH, get(find))
+        .route(TAIL_PATH, get(tail))
         .route("/v1/partitions", get(partitions))
         .with_state(lookup)
 }
@@ -74,7 +81,7 @@ async fn find(State(lookup): State<Lookup>, Query(query): Query<Find>) -> Respon
 
 async fn tail(State(lookup): State<Lookup>, Query(query): Query<Tail>) -> Response {
     let events = lookup.tail(query.n).await;
-    answer(events.map(|events| events.into_iter().map(TailEvent::from).collect::<Vec<_>>()))
+    answer(events.map(TailEvent::list))
 }
 
 async fn partitions(State(lookup): State<Lookup>) -> Response {
@@ -88,6 +95,13 @@ fn answer<T: Serialize>(result: Result<T, LookupError>) -> Response {
             let problem = Problem { error: error.to_string() };
             (StatusCode::SERVICE_UNAVAILABLE, Json(problem)).into_response()
         }
+    }
+}
+
+impl TailEvent {
+    /// All of them, in their order.
+    pub fn list(events: Vec<AppliedEvent>) -> Vec<Self> {
+        events.into_iter().map(Self::from).collect()
     }
 }
 

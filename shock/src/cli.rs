@@ -1,0 +1,169 @@
+//! The command line: names, help and defaults. It decides nothing.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Absorbs bursts of events in front of a slow database: 202 once the log has them, one effect each.
+#[derive(Debug, Parser)]
+#[command(name = "shock", version, propagate_version = true)]
+pub struct Cli {
+    /// How log lines are written to stderr; RUST_LOG filters them (default: info).
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The form of log lines.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Everything in one process, without any service: embedded log, SQLite, ingress and consumer.
+    Dev(DevOptions),
+    /// The HTTP side, on Kafka.
+    Ingress(ConfigOptions),
+    /// The applying side, on Kafka and PostgreSQL.
+    Consumer(ConfigOptions),
+    /// Check, explain and document the configuration.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Document the metrics.
+    #[command(subcommand)]
+    Metrics(MetricsCommand),
+    /// Look at a running system and steer it.
+    #[command(subcommand)]
+    Ctl(CtlCommand),
+}
+
+/// Where settings come from: files, then SHOCK_… variables, then `--set`; the later wins.
+#[derive(Args, Clone, Debug, Default)]
+pub struct ConfigOptions {
+    /// A TOML file, or a directory of them (with its sources/); repeatable, the later wins.
+    #[arg(long, value_name = "PATH")]
+    pub config: Vec<PathBuf>,
+    /// One setting, such as `ingress.listen=0.0.0.0:8080`; repeatable.
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+}
+
+/// Options of `dev`.
+#[derive(Args, Clone, Debug)]
+pub struct DevOptions {
+    /// Where events, effects and the development key are kept; made when absent.
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Where producers post [default: 127.0.0.1:8080].
+    #[arg(long, value_name = "ADDRESS")]
+    pub listen: Option<SocketAddr>,
+    /// Where metrics, health and look-ups are served [default: 127.0.0.1:9090].
+    #[arg(long, value_name = "ADDRESS")]
+    pub admin_listen: Option<SocketAddr>,
+    /// Settings beside them.
+    #[command(flatten)]
+    pub settings: ConfigOptions,
+}
+
+/// `shock config …`.
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Check the settings as a whole, print what they mean, and start nothing.
+    Check(ConfigOptions),
+    /// Say what one key's value is and where it comes from.
+    Explain {
+        /// The key, such as `ingress.listen`.
+        key: String,
+        /// The settings.
+        #[command(flatten)]
+        settings: ConfigOptions,
+    },
+    /// Print the reference of all keys as Markdown.
+    Reference,
+}
+
+/// `shock metrics …`.
+#[derive(Debug, Subcommand)]
+pub enum MetricsCommand {
+    /// Print the reference of all metrics as Markdown.
+    Reference,
+}
+
+/// `shock ctl …`.
+#[derive(Debug, Subcommand)]
+pub enum CtlCommand {
+    /// Compare the topics with the configuration, or create the missing ones.
+    #[command(subcommand)]
+    Topics(TopicsCommand),
+    /// Bring the database's tables to this version.
+    Migrate(ConfigOptions),
+    /// Find out what became of events.
+    #[command(subcommand)]
+    Events(EventsCommand),
+}
+
+/// `shock ctl topics …`.
+#[derive(Debug, Subcommand)]
+pub enum TopicsCommand {
+    /// Show what is there, what is wanted and what `apply` would do.
+    Plan(ConfigOptions),
+    /// Create what is missing; what is there is compared, never changed.
+    Apply(ConfigOptions),
+}
+
+/// `shock ctl events …`.
+#[derive(Debug, Subcommand)]
+pub enum EventsCommand {
+    /// What became of one event: applied, pending, parked or unknown, and where it stands.
+    Find {
+        /// Whose event.
+        tenant: String,
+        /// Its id.
+        id: String,
+        /// Its CloudEvents source; without it the default and the configured sources are tried.
+        #[arg(long)]
+        source: Option<String>,
+        /// Where to ask.
+        #[command(flatten)]
+        at: AskOptions,
+    },
+    /// The events applied last, newest first.
+    Tail {
+        /// How many, at most 1,000.
+        #[arg(short = 'n', long, default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=1000))]
+        count: u16,
+        /// Where to ask.
+        #[command(flatten)]
+        at: AskOptions,
+    },
+}
+
+/// Whom to ask: the admin port of a running process, or Kafka and PostgreSQL themselves.
+#[derive(Args, Clone, Debug)]
+pub struct AskOptions {
+    /// Admin port of `shock dev` or of a consumer. Not used where `--config` names Kafka.
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9090")]
+    pub admin: String,
+    /// Ask Kafka and PostgreSQL directly, also while no consumer runs.
+    #[command(flatten)]
+    pub settings: ConfigOptions,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        super::Cli::command().debug_assert();
+    }
+}

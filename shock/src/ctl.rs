@@ -1,0 +1,16 @@
+//! `shock ctl …`: look at a running system and steer it.
+
+mod events;
+mod migrate;
+mod topics;
+
+use crate::cli::CtlCommand;
+
+/// Runs one control command.
+pub fn run(command: CtlCommand) -> anyhow::Result<()> {
+    match command {
+        CtlCommand::Topics(command) => topics::run(&command),
+        CtlCommand::Migrate(options) => migrate::run(&options),
+        CtlCommand::Events(command) => events::run(command),
+    }
+}

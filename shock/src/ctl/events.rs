@@ -1,0 +1,71 @@
+//! `shock ctl events find|tail`: asks a running process, or Kafka and PostgreSQL themselves.
+
+use anyhow::Context;
+use consumer::lookup::{self, LookupError};
+use consumer::{Lookup, Store};
+use shared::config::{Backend, Config, Purpose};
+use shared::log::{Scanner, kafka};
+use shared::tenant::TenantId;
+
+use crate::cli::{AskOptions, EventsCommand};
+use crate::consumer::known_sources;
+use crate::exit::End;
+use crate::{admin_client, runtime, settings};
+
+/// Runs the command; prints JSON.
+#[expect(clippy::print_stdout, reason = "the answer is what the command is for")]
+pub fn run(command: EventsCommand) -> anyhow::Result<()> {
+    let text = runtime::block_on(async {
+        match command {
+            EventsCommand::Find { tenant, id, source, at } => {
+                let tenant = TenantId::parse(&tenant).context("TENANT")?;
+                find(tenant, &id, source.as_deref(), &at).await
+            }
+            EventsCommand::Tail { count, at } => tail(count, &at).await,
+        }
+    })?;
+    println!("{text}");
+    Ok(())
+}
+
+async fn find(
+    tenant: TenantId,
+    id: &str,
+    source: Option<&str>,
+    at: &AskOptions,
+) -> anyhow::Result<String> {
+    let Some(lookup) = direct(at).await? else {
+        let mut query = vec![("tenant", tenant.as_str()), ("id", id)];
+        query.extend(source.map(|source| ("source", source)));
+        return admin_client::get(&at.admin, lookup::FIND_PATH, &query).await;
+    };
+    let fate = lookup.find(tenant, source, id).await.map_err(unavailable)?;
+    Ok(serde_json::to_string(&fate)?)
+}
+
+async fn tail(count: u16, at: &AskOptions) -> anyhow::Result<String> {
+    let Some(lookup) = direct(at).await? else {
+        return admin_client::get(&at.admin, lookup::TAIL_PATH, &[("n", &count.to_string())]).await;
+    };
+    let events = lookup.tail(count).await.map_err(unavailable)?;
+    Ok(serde_json::to_string(&lookup::TailEvent::list(events))?)
+}
+
+/// The look-up on Kafka and PostgreSQL, where the settings name them.
+async fn direct(at: &AskOptions) -> anyhow::Result<Option<Lookup>> {
+    if at.settings.config.is_empty() && at.settings.set.is_empty() {
+        return Ok(None);
+    }
+    let config: Config = settings::load(&settings::sources(&at.settings), Purpose::Consumer)?;
+    let Backend::Cluster { kafka, .. } = &config.backend else { return Ok(None) };
+    let store = Store::connect(&config.backend, &config.consumer.pipeline)
+        .await
+        .map_err(|error| End::Unavailable(error.to_string()))?;
+    let scanner = kafka::Scanner::connect(kafka)?;
+    let sources = known_sources(&config);
+    Ok(Some(Lookup::new(store, Scanner::Kafka(scanner), config.router, sources)))
+}
+
+fn unavailable(error: LookupError) -> End {
+    End::Unavailable(error.to_string())
+}

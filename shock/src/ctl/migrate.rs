@@ -1,0 +1,22 @@
+//! `shock ctl migrate`: brings the database's tables to this version.
+
+use consumer::store::Store;
+use shared::config::Purpose;
+
+use crate::cli::ConfigOptions;
+use crate::exit::End;
+use crate::{runtime, settings};
+
+/// Runs the command. Needs a role that may make tables; the consumer's own role need not.
+#[expect(clippy::print_stdout, reason = "the outcome is what the command is for")]
+pub fn run(options: &ConfigOptions) -> anyhow::Result<()> {
+    let config = settings::load(&settings::sources(options), Purpose::Consumer)?;
+    runtime::block_on(async {
+        let store = Store::connect(&config.backend, &config.consumer.pipeline)
+            .await
+            .map_err(|error| End::Unavailable(error.to_string()))?;
+        store.migrate().await.map_err(|error| End::Unavailable(error.to_string()))?;
+        println!("the tables of pipeline {} are at this version", config.consumer.pipeline);
+        Ok(())
+    })
+}

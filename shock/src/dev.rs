@@ -1,0 +1,153 @@
+//! `shock dev`: everything in one process, without a service.
+//!
+//! Start: lock the directory → tables → the log, at or behind no stored position → consumer →
+//! ingress. Stop, the other way round: the ingress drains and flushes, then the consumer finishes its
+//! batches, then the log closes. Killed at any moment, the next start goes on where the log and the
+//! database are.
+
+mod key;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use consumer::{Consumer, Lookup, Store, lookup};
+use ingress::Ingress;
+use shared::clock::Clock;
+use shared::config::{Backend, Config, EmbeddedConfig, Purpose, Sources};
+use shared::health::Health;
+use shared::log::embedded::{DataDirectory, EmbeddedLog};
+use shared::log::{Log, Scanner, Subscription};
+use shared::metrics::Registry;
+use shared::{Shutdown, admin};
+use tokio::net::TcpListener;
+
+use self::key::DevelopmentKey;
+use crate::cli::DevOptions;
+use crate::consumer::known_sources;
+use crate::exit::End;
+use crate::{announce, runtime, settings, signal};
+
+/// Runs until a signal.
+pub fn run(options: &DevOptions) -> anyhow::Result<()> {
+    let mut sources = settings::sources(&options.settings);
+    sources.backend = Some("embedded");
+    sources.data_dir.clone_from(&options.data_dir);
+    for (key, value) in [("ingress.listen", options.listen), ("admin.listen", options.admin_listen)]
+    {
+        sources.flags.extend(value.map(|address| format!("{key}={address}")));
+    }
+    let config = load(&sources)?;
+    runtime::block_on(serve(config))
+}
+
+fn load(sources: &Sources) -> anyhow::Result<Config> {
+    settings::load(sources, Purpose::Dev)
+}
+
+async fn serve(mut config: Config) -> anyhow::Result<()> {
+    let Backend::Embedded(embedded) = config.backend.clone() else {
+        return Err(End::Config("shock dev runs on the embedded log".to_owned()).into());
+    };
+    let directory = DataDirectory::lock(&embedded.data_dir)
+        .map_err(|error| End::Unavailable(error.to_string()))?;
+    let key = DevelopmentKey::of(&embedded.data_dir)?;
+    config.ingress.keys.push(key.config());
+
+    let shutdown = signal::shutdown()?;
+    let registry = Arc::new(Registry::new());
+    let health = Health::new(Clock::System);
+    let admin = TcpListener::bind(config.admin_listen)
+        .await
+        .map_err(|error| End::Config(format!("admin.listen {}: {error}", config.admin_listen)))?;
+
+    let (store, log) = open(&config, &embedded, directory).await?;
+    let ingress = Ingress::bind(
+        &config.ingress,
+        config.router.clone(),
+        Log::Embedded(log.clone()),
+        health.clone(),
+        &registry,
+        Clock::System,
+    )
+    .map_err(|error| End::Config(error.to_string()))?;
+    let consumer = Consumer::new(
+        &config.consumer,
+        store.clone(),
+        Subscription::Embedded(log.subscribe()),
+        config.router.clone(),
+        health.clone(),
+        &registry,
+        Clock::System,
+    );
+    let lookup =
+        Lookup::new(store, Scanner::Embedded(log), config.router.clone(), known_sources(&config));
+    welcome(&config, &key, &ingress, &admin)?;
+
+    // The admin port outlives the drain: its last scrape tells what happened.
+    let (ingested, drained) = (Shutdown::new(), Shutdown::new());
+    let routes = admin::routes(Arc::clone(&registry), health).merge(lookup::routes(lookup));
+    let admin = tokio::spawn(admin::serve(admin, routes, drained.clone()));
+    let mut applying = tokio::spawn(consumer.run(ingested.clone()));
+    let served = tokio::select! {
+        served = ingress.serve(shutdown.clone()) => served.map_err(anyhow::Error::from),
+        // The consumer ends before it is told to only by a failure.
+        ended = &mut applying => return Err(anyhow::anyhow!("the consumer ended: {:?}", ended?)),
+    };
+    ingested.cancel();
+    let applied = applying.await?;
+    drained.cancel();
+    admin.await??;
+    served?;
+    Ok(applied?)
+}
+
+async fn open(
+    config: &Config,
+    embedded: &EmbeddedConfig,
+    directory: DataDirectory,
+) -> anyhow::Result<(Store, EmbeddedLog)> {
+    let unavailable = |error: String| End::Unavailable(error);
+    let store = Store::connect(&config.backend, &config.consumer.pipeline)
+        .await
+        .map_err(|error| unavailable(error.to_string()))?;
+    store.migrate().await.map_err(|error| unavailable(error.to_string()))?;
+    let positions: BTreeMap<_, _> = store
+        .positions()
+        .await
+        .map_err(|error| unavailable(error.to_string()))?
+        .into_iter()
+        .map(|progress| (progress.id, progress.stored.next))
+        .collect();
+    let ids = config.router.ids().collect();
+    let log = EmbeddedLog::open(directory, embedded, ids, &positions, Clock::System)
+        .map_err(|error| unavailable(error.to_string()))?;
+    Ok((store, log))
+}
+
+fn welcome(
+    config: &Config,
+    key: &DevelopmentKey,
+    ingress: &Ingress,
+    admin: &TcpListener,
+) -> anyhow::Result<()> {
+    let Backend::Embedded(embedded) = &config.backend else { return Ok(()) };
+    let url = format!("http://{}", ingress.local_addr());
+    announce::line("data", &embedded.data_dir.display().to_string());
+    announce::line("ingress", &url);
+    announce::line("admin", &format!("http://{}", admin.local_addr()?));
+    announce::line("key", key.presented());
+    announce::line(
+        "try",
+        &format!(
+            "curl -i {url}/v1/events -H 'Authorization: Bearer {}' \
+             -H 'Content-Type: application/json' \
+             -d '{{\"type\":\"order.paid\",\"data\":{{\"amount\":42}}}}'",
+            key.presented()
+        ),
+    );
+    announce::line(
+        "then",
+        &format!("shock ctl events tail --admin http://{}", admin.local_addr()?),
+    );
+    Ok(())
+}

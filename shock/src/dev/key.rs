@@ -1,0 +1,97 @@
+//! The development key: made once per data directory, kept in a file that only its owner reads.
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use anyhow::{Context, ensure};
+use rand::TryRngCore;
+use rand::rngs::OsRng;
+use sha2::{Digest, Sha256};
+use shared::config::KeyConfig;
+use shared::tenant::TenantId;
+
+/// The file's name in the data directory.
+const FILE: &str = "dev-key";
+/// The key's id and the tenant it writes for.
+const NAME: &str = "dev";
+/// 256 bits: not to be guessed, so that a plain hash at rest is enough.
+const SECRET_BYTES: usize = 32;
+
+/// `dev.<secret>`.
+pub struct DevelopmentKey {
+    presented: String,
+    secret_sha256: [u8; 32],
+}
+
+impl DevelopmentKey {
+    /// The directory's key; makes one where there is none.
+    pub fn of(directory: &Path) -> anyhow::Result<Self> {
+        let path = directory.join(FILE);
+        let presented = match std::fs::read_to_string(&path) {
+            Ok(text) => text.trim().to_owned(),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                let mut secret = [0; SECRET_BYTES];
+                OsRng.try_fill_bytes(&mut secret).context("no random numbers for a key")?;
+                let presented = format!("{NAME}.{}", hex::encode(secret));
+                OpenOptions::new()
+                    .write(true)
+                    .create_new(true)
+                    .mode(0o600)
+                    .open(&path)
+                    .and_then(|mut file| writeln!(file, "{presented}"))
+                    .with_context(|| format!("cannot write {}", path.display()))?;
+                presented
+            }
+            Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display()))?,
+        };
+        let secret = presented.strip_prefix(NAME).and_then(|rest| rest.strip_prefix('.'));
+        let secret = secret.unwrap_or_default();
+        ensure!(
+            !secret.is_empty(),
+            "{} does not hold a development key; remove it to get a new one",
+            path.display()
+        );
+        let secret_sha256 = Sha256::digest(secret.as_bytes()).into();
+        Ok(Self { presented, secret_sha256 })
+    }
+
+    /// The key as a producer presents it.
+    pub fn presented(&self) -> &str {
+        &self.presented
+    }
+
+    /// The key as the ingress knows it.
+    pub fn config(&self) -> KeyConfig {
+        KeyConfig {
+            id: NAME.to_owned(),
+            secret_sha256: self.secret_sha256,
+            tenant: TenantId::parse(NAME).expect("a literal that is a tenant's name"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn the_key_is_made_once_and_is_private() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let first = DevelopmentKey::of(directory.path()).expect("made");
+        let second = DevelopmentKey::of(directory.path()).expect("read");
+        assert_eq!(first.presented(), second.presented());
+        let meta = std::fs::metadata(directory.path().join(FILE)).expect("is there");
+        assert_eq!(meta.permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_damaged_file_is_refused_not_replaced() {
+        let directory = tempfile::tempdir().expect("a directory");
+        std::fs::write(directory.path().join(FILE), "\n").expect("writes");
+        assert!(DevelopmentKey::of(directory.path()).is_err());
+    }
+}
