@@ -8,8 +8,18 @@
 //! This crate is an outside checker: it knows HTTP, Kafka and SQL, and shares no code with the
 //! pipeline or the worker, so that it cannot repeat their mistakes.
 
+pub mod admin;
+pub mod bare;
+pub mod bench;
 pub mod canonical;
+pub mod client;
+pub mod deployment;
+pub mod effects;
+pub mod github;
 pub mod ledger;
+pub mod load;
+pub mod process;
+pub mod records;
 pub mod services;
 pub mod verify;
 pub mod wait;

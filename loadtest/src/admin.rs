@@ -1,0 +1,90 @@
+//! Asks the admin port: readiness, metrics, and what became of an event.
+
+use std::net::SocketAddr;
+
+use anyhow::Context;
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::Request;
+use serde_json::Value;
+
+use crate::client::{Connection, Target};
+use crate::ledger::Identity;
+
+/// `GET path`: status and body as text.
+pub async fn get(admin: SocketAddr, path: &str) -> anyhow::Result<(u16, String)> {
+    let request = Request::get(path)
+        .header("host", admin.to_string())
+        .body(Full::<Bytes>::default())
+        .with_context(|| format!("{path} is no path"))?;
+    let reply = Connection::new(Target::new(admin)).send(request).await;
+    let answer = reply.answer().with_context(|| format!("GET http://{admin}{path}"))?;
+    let text = String::from_utf8_lossy(answer.body()).into_owned();
+    Ok((answer.status().as_u16(), text))
+}
+
+/// What the process says became of an event.
+pub async fn find(admin: SocketAddr, identity: &Identity) -> anyhow::Result<Value> {
+    let path = format!(
+        "/v1/events/find?tenant={}&id={}&source={}",
+        encode(&identity.tenant),
+        encode(&identity.id),
+        encode(&identity.source)
+    );
+    let (status, text) = get(admin, &path).await?;
+    anyhow::ensure!(status == 200, "GET {path}: {status} {text}");
+    serde_json::from_str(&text).with_context(|| format!("GET {path}: {text}"))
+}
+
+/// The sum over all label sets of one metric; 0 where it is not exported yet.
+pub async fn metric(admin: SocketAddr, name: &str) -> anyhow::Result<f64> {
+    let (status, text) = get(admin, "/metrics").await?;
+    anyhow::ensure!(status == 200, "GET /metrics: {status} {text}");
+    Ok(sum(&text, name))
+}
+
+/// Prometheus's text format, version 0.0.4: `name{labels} value` or `name value`.
+fn sum(text: &str, name: &str) -> f64 {
+    text.lines()
+        .filter_map(|line| {
+            let rest = line.strip_prefix(name)?;
+            let value = match rest.strip_prefix('{') {
+                Some(labelled) => labelled.rsplit_once('}')?.1,
+                None => rest.strip_prefix(' ')?,
+            };
+            value.trim().parse::<f64>().ok()
+        })
+        .sum()
+}
+
+/// RFC 3986: everything but the unreserved characters as %XX.
+fn encode(text: &str) -> String {
+    text.bytes().fold(String::with_capacity(text.len()), |mut encoded, byte| {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                encoded.push(char::from(byte));
+            }
+            _ => encoded.push_str(&format!("%{byte:02X}")),
+        }
+        encoded
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_metric_is_summed_over_its_labels() {
+        let text =
+            "# HELP a_total x\na_total{p=\"}0\"} 2\na_total{p=\"1\"} 3\na_total_other 7\nb 4\n";
+        assert_eq!(sum(text, "a_total"), 5.0);
+        assert_eq!(sum(text, "b"), 4.0);
+        assert_eq!(sum(text, "c"), 0.0);
+    }
+
+    #[test]
+    fn reserved_characters_are_encoded() {
+        assert_eq!(encode("a b/ä&c=~"), "a%20b%2F%C3%A4%26c%3D~");
+    }
+}

@@ -1,0 +1,264 @@
+//! `shock ingress` and any number of `shock consumer` on real Kafka and PostgreSQL.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::config::ClientConfig;
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use uuid::Uuid;
+
+use super::settings::Settings;
+use crate::admin;
+use crate::client::Target;
+use crate::effects::Effects;
+use crate::process::{Process, run, shock_binary};
+use crate::records::Topics;
+use crate::services::Services;
+use crate::verify::LogRecord;
+use crate::wait::{Seen, wait_until};
+
+/// Partitions of each class's topic.
+const PARTITIONS: u32 = 4;
+
+/// The group's time-out, in milliseconds: a killed or paused consumer's partitions move soon. The
+/// broker's `group.min.session.timeout.ms` has to allow it.
+const SESSION_TIMEOUT_MS: u32 = 3_000;
+
+/// From the start to `/readyz`.
+const READY_DEADLINE: Duration = Duration::from_secs(60);
+
+/// Processes, topics and a database of one run.
+#[derive(Debug)]
+pub struct Cluster {
+    dir: PathBuf,
+    args: Vec<String>,
+    variables: Vec<(String, String)>,
+    postgres: String,
+    database: String,
+    topics: Topics,
+    target: Target,
+    ingress: Option<Process>,
+    consumers: Vec<Option<Member>>,
+    effects: Effects,
+}
+
+#[derive(Debug)]
+struct Member {
+    process: Process,
+    admin: SocketAddr,
+}
+
+impl Cluster {
+    /// Fresh topics and tables, one ingress, `consumers` consumers; waits until all are ready.
+    pub async fn start(
+        dir: &Path,
+        services: &Services,
+        settings: &Settings,
+        consumers: usize,
+    ) -> anyhow::Result<Self> {
+        let database = format!("loadtest_{}", Uuid::now_v7().simple());
+        let prefix = database.replace('_', "-");
+        let file = settings.write(dir, &head(&services.kafka, &prefix))?;
+        let url = at_database(&services.postgres, &database);
+        let mut variables = settings.variables();
+        variables.push(("SHOCK_POSTGRES_URL".to_owned(), url.clone()));
+        sql(&services.postgres, format!("create database {database}")).await?;
+        let mut cluster = Self {
+            dir: dir.to_owned(),
+            args: settings.args(&file)?,
+            variables,
+            postgres: services.postgres.clone(),
+            database,
+            topics: Topics { brokers: services.kafka.clone(), prefix },
+            target: Target::new(SocketAddr::from(([127, 0, 0, 1], 0))),
+            ingress: None,
+            consumers: Vec::new(),
+            effects: Effects::Postgres(url),
+        };
+        cluster.ctl(&["config", "check"]).await?;
+        cluster.ctl(&["ctl", "topics", "apply"]).await?;
+        cluster.ctl(&["ctl", "migrate"]).await?;
+        cluster.ingress_up().await?;
+        cluster.consumers.resize_with(consumers, || None);
+        for index in 0..consumers {
+            cluster.consumer_up(index).await?;
+        }
+        Ok(cluster)
+    }
+
+    /// Runs `shock COMMAND… --config …` to its end; what it printed.
+    pub async fn ctl(&self, command: &[&str]) -> anyhow::Result<String> {
+        let mut args: Vec<String> = command.iter().map(|word| (*word).to_owned()).collect();
+        args.extend(self.args.iter().cloned());
+        run(&shock_binary()?, &args, &self.variables, &self.dir).await
+    }
+
+    /// Starts the ingress, after it ended.
+    pub async fn ingress_up(&mut self) -> anyhow::Result<()> {
+        ensure!(self.ingress.is_none(), "the ingress is running");
+        let mut process = self.spawn("ingress", "ingress", &[])?;
+        self.target.set(process.address("ingress").await?);
+        ready(process.address("admin").await?, &process).await?;
+        self.ingress = Some(process);
+        Ok(())
+    }
+
+    /// Starts consumer `index`, after it ended.
+    pub async fn consumer_up(&mut self, index: usize) -> anyhow::Result<()> {
+        ensure!(self.consumers[index].is_none(), "consumer {index} is running");
+        let instance = format!("consumer.instance=consumer-{index}");
+        let mut process =
+            self.spawn(&format!("consumer-{index}"), "consumer", &["--set", &instance])?;
+        let admin = process.address("admin").await?;
+        ready(admin, &process).await?;
+        self.consumers[index] = Some(Member { process, admin });
+        Ok(())
+    }
+
+    fn spawn(&self, name: &str, command: &str, more: &[&str]) -> anyhow::Result<Process> {
+        let mut args = vec![command.to_owned()];
+        args.extend(self.args.iter().cloned());
+        args.extend(more.iter().map(|word| (*word).to_owned()));
+        Process::start(name, &shock_binary()?, &args, &self.variables, &self.dir)
+    }
+
+    /// `kill -9` of the ingress.
+    pub async fn ingress_kill(&mut self) -> anyhow::Result<()> {
+        self.ingress.take().context("the ingress is not running")?.kill().await
+    }
+
+    /// `kill -9` of a consumer.
+    pub async fn consumer_kill(&mut self, index: usize) -> anyhow::Result<()> {
+        let member = self.consumers[index].take();
+        member.with_context(|| format!("consumer {index} is not running"))?.process.kill().await
+    }
+
+    /// `SIGTERM` of a consumer; it has to end with code 0.
+    pub async fn consumer_stop(&mut self, index: usize) -> anyhow::Result<()> {
+        let member = self.consumers[index].take();
+        let member = member.with_context(|| format!("consumer {index} is not running"))?;
+        let status = member.process.terminate().await?;
+        ensure!(status.success(), "consumer {index} ended with {status} after SIGTERM");
+        Ok(())
+    }
+
+    /// The ingress's process.
+    pub fn ingress(&self) -> anyhow::Result<&Process> {
+        self.ingress.as_ref().context("the ingress is not running")
+    }
+
+    /// A consumer's process.
+    pub fn consumer(&self, index: usize) -> anyhow::Result<&Process> {
+        self.member(index).map(|member| &member.process)
+    }
+
+    /// A consumer's admin port.
+    pub fn consumer_admin(&self, index: usize) -> anyhow::Result<SocketAddr> {
+        self.member(index).map(|member| member.admin)
+    }
+
+    fn member(&self, index: usize) -> anyhow::Result<&Member> {
+        let member = self.consumers.get(index).and_then(Option::as_ref);
+        member.with_context(|| format!("consumer {index} is not running"))
+    }
+
+    /// Where producers post; follows restarts.
+    pub fn target(&self) -> Target {
+        self.target.clone()
+    }
+
+    /// The database.
+    pub fn effects(&self) -> &Effects {
+        &self.effects
+    }
+
+    /// The topics.
+    pub fn topics(&self) -> &Topics {
+        &self.topics
+    }
+
+    /// Every record of the topics.
+    pub async fn records(&self) -> anyhow::Result<Vec<LogRecord>> {
+        let topics = self.topics.clone();
+        tokio::task::spawn_blocking(move || topics.read()).await.context("reading the topics")?
+    }
+
+    /// `SIGTERM` to all; each has to end with code 0. Removes topics and database.
+    pub async fn stop(mut self) -> anyhow::Result<()> {
+        let consumers = self.consumers.drain(..).flatten().map(|member| member.process);
+        for process in self.ingress.take().into_iter().chain(consumers) {
+            let status = process.terminate().await?;
+            ensure!(status.success(), "a process ended with {status} after SIGTERM");
+        }
+        let admin: AdminClient<DefaultClientContext> = ClientConfig::new()
+            .set("bootstrap.servers", &self.topics.brokers)
+            .create()
+            .context("an admin client")?;
+        let names = ["control", "transactional", "telemetry"]
+            .map(|class| format!("{}.{class}", self.topics.prefix));
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        admin.delete_topics(&names, &AdminOptions::new()).await.context("delete the topics")?;
+        sql(&self.postgres, format!("drop database {} with (force)", self.database)).await
+    }
+}
+
+fn head(brokers: &str, prefix: &str) -> String {
+    format!(
+        "backend = \"kafka\"\n\
+         \n[ingress]\nlisten = \"127.0.0.1:0\"\n\
+         \n[admin]\nlisten = \"127.0.0.1:0\"\n\
+         \n[schemas]\nunknown_type = \"accept\"\n\
+         \n[kafka]\nbrokers = \"{brokers}\"\ntopic_prefix = \"{prefix}\"\ndurability = \"single\"\n\
+         \n[kafka.properties]\n\"session.timeout.ms\" = \"{SESSION_TIMEOUT_MS}\"\n\
+         \"heartbeat.interval.ms\" = \"{}\"\n\
+         \n[topics]\npartitions = {PARTITIONS}\nreplication = 1\nmin_insync_replicas = 1\n",
+        SESSION_TIMEOUT_MS / 6
+    )
+}
+
+async fn ready(address: SocketAddr, process: &Process) -> anyhow::Result<()> {
+    wait_until(format!("http://{address}/readyz"), READY_DEADLINE, async || {
+        let (status, text) = admin::get(address, "/readyz").await?;
+        let last = || format!("{status} {text}; {}", process.log_tail());
+        Ok(if status == 200 { Seen::There(()) } else { Seen::NotYet(last()) })
+    })
+    .await
+}
+
+/// The URL of another database of the same server.
+fn at_database(url: &str, database: &str) -> String {
+    let (base, query) = url.split_once('?').map_or((url, None), |(base, q)| (base, Some(q)));
+    let after_scheme = base.find("://").map_or(0, |at| at + 3);
+    let server = match base[after_scheme..].find('/') {
+        Some(slash) => &base[..after_scheme + slash],
+        None => base,
+    };
+    query.map_or_else(
+        || format!("{server}/{database}"),
+        |query| format!("{server}/{database}?{query}"),
+    )
+}
+
+/// `text` is made of constants and a name of ours.
+async fn sql(url: &str, text: String) -> anyhow::Result<()> {
+    let mut connection = PgConnection::connect(url).await.context("connect to PostgreSQL")?;
+    sqlx::query(AssertSqlSafe(text.clone())).execute(&mut connection).await.context(text)?;
+    connection.close().await.context("close")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::at_database;
+
+    #[test]
+    fn another_database_of_the_same_server() {
+        let check = |url, expected| assert_eq!(at_database(url, "d"), expected);
+        check("postgres://u:p@h:1/postgres", "postgres://u:p@h:1/d");
+        check("postgres://u@h:1", "postgres://u@h:1/d");
+        check("postgres:///postgres?host=/run/x", "postgres:///d?host=/run/x");
+    }
+}

@@ -1,0 +1,188 @@
+//! `loadtest`: plays real input, measures, and is the bare server that figures are compared with.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Context, ensure};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use loadtest::deployment::{Cluster, Deployment, Embedded, Settings};
+use loadtest::ledger::Ledger;
+use loadtest::services::Services;
+use loadtest::{bare, bench, github};
+use uuid::Uuid;
+
+/// Where runs keep their logs, ledgers and data.
+const RUNS: &str = "target/loadtest";
+
+#[derive(Debug, Parser)]
+#[command(name = "loadtest", version, about = "Load generator, verifier and benchmarks")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Play GitHub: real webhook bodies, signed and retried; then reconcile.
+    Github(GithubOptions),
+    /// Run a benchmark.
+    #[command(subcommand)]
+    Bench(BenchCommand),
+    /// The reference: a hyper server that reads the body and answers 202.
+    Bare {
+        /// Where it listens.
+        #[arg(long, default_value = "127.0.0.1:0")]
+        listen: SocketAddr,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum BenchCommand {
+    /// CPU per event beside bare hyper, and events per second to the committed effect.
+    Way(WayOptions),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Backend {
+    /// `shock dev`.
+    Embedded,
+    /// `shock ingress` and `shock consumer` on Kafka and PostgreSQL.
+    Kafka,
+    /// One after the other.
+    Both,
+}
+
+#[derive(Args, Debug)]
+struct GithubOptions {
+    /// Where events and effects live.
+    #[arg(long, value_enum, default_value_t = Backend::Embedded)]
+    backend: Backend,
+    /// services.json of `cargo xtask services up`; needed for Kafka.
+    #[arg(long, value_name = "FILE")]
+    services: Option<PathBuf>,
+    /// The unpacked npm package @octokit/webhooks-examples.
+    #[arg(long, value_name = "DIR")]
+    examples: PathBuf,
+    /// The unpacked npm package @octokit/webhooks-schemas.
+    #[arg(long, value_name = "DIR")]
+    schemas: PathBuf,
+    /// How often every body is delivered.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    times: u16,
+    /// Kept-alive connections.
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    connections: u16,
+    /// Leave logs, ledger, data, topics and database behind.
+    #[arg(long)]
+    keep: bool,
+}
+
+#[derive(Args, Debug)]
+struct WayOptions {
+    /// Where events and effects live.
+    #[arg(long, value_enum, default_value_t = Backend::Both)]
+    backend: Backend,
+    /// services.json of `cargo xtask services up`; needed for Kafka.
+    #[arg(long, value_name = "FILE")]
+    services: Option<PathBuf>,
+    /// Where way.json goes.
+    #[arg(long, value_name = "DIR", default_value = "target/bench")]
+    out: PathBuf,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Runtime::new().context("the runtime") {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&error),
+    };
+    let ended = runtime.block_on(async {
+        match cli.command {
+            Command::Github(options) => play(&options).await,
+            Command::Bench(BenchCommand::Way(options)) => way(&options).await,
+            Command::Bare { listen } => serve_bare(listen).await,
+        }
+    });
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error),
+    }
+}
+
+async fn play(options: &GithubOptions) -> anyhow::Result<()> {
+    let plan = github::run::plan(&options.examples, &options.schemas, usize::from(options.times))?;
+    for &kafka in backends(options.backend) {
+        let dir = run_dir()?;
+        let settings = Settings { schemas: Some(options.schemas.clone()), set: Vec::new() };
+        let deployment = if kafka {
+            let services = services(options.services.as_deref())?;
+            Deployment::Cluster(Box::new(Cluster::start(&dir, &services, &settings, 1).await?))
+        } else {
+            Deployment::Embedded(Box::new(Embedded::start(&dir, &settings).await?))
+        };
+        let ledger = Arc::new(Ledger::create(dir.join("ledger.jsonl"))?);
+        let connections = usize::from(options.connections);
+        let summary = github::run::run(&deployment, &plan, connections, &ledger).await;
+        let summary = summary.with_context(|| format!("logs and ledger: {}", dir.display()))?;
+        say(&format!("backend     {}\n{summary}", if kafka { "kafka" } else { "embedded" }));
+        if !options.keep {
+            deployment.stop().await?;
+            std::fs::remove_dir_all(&dir).with_context(|| dir.display().to_string())?;
+        }
+    }
+    Ok(())
+}
+
+async fn way(options: &WayOptions) -> anyhow::Result<()> {
+    let backends = backends(options.backend);
+    let services = match backends.contains(&true) {
+        true => Some(services(options.services.as_deref())?),
+        false => None,
+    };
+    let dir = run_dir()?;
+    let report = bench::way::run(&dir, backends.contains(&false), services.as_ref()).await;
+    let report = report.with_context(|| format!("logs: {}", dir.display()))?;
+    let path = report.write(&options.out)?;
+    say(&format!("{report}written to {}", path.display()));
+    std::fs::remove_dir_all(&dir).with_context(|| dir.display().to_string())
+}
+
+async fn serve_bare(listen: SocketAddr) -> anyhow::Result<()> {
+    let (listener, address) = bare::bind(listen).await?;
+    say(&format!("bare     http://{address}"));
+    bare::serve(listener).await
+}
+
+/// Whether it is Kafka, for each backend asked for.
+fn backends(backend: Backend) -> &'static [bool] {
+    match backend {
+        Backend::Embedded => &[false],
+        Backend::Kafka => &[true],
+        Backend::Both => &[false, true],
+    }
+}
+
+fn services(path: Option<&Path>) -> anyhow::Result<Services> {
+    ensure!(path.is_some(), "Kafka needs --services FILE (`cargo xtask services up` writes it)");
+    Services::read(path.unwrap_or(Path::new("")))
+}
+
+/// A fresh directory for one run.
+fn run_dir() -> anyhow::Result<PathBuf> {
+    let dir = Path::new(RUNS).join(Uuid::now_v7().to_string());
+    std::fs::create_dir_all(&dir).with_context(|| dir.display().to_string())?;
+    std::path::absolute(&dir).context("its absolute path")
+}
+
+#[expect(clippy::print_stdout, reason = "what was measured is this program's output")]
+fn say(text: &str) {
+    println!("{text}");
+}
+
+#[expect(clippy::print_stderr, reason = "the one place where an error ends the program")]
+fn fail(error: &anyhow::Error) -> ExitCode {
+    eprintln!("loadtest: {error:#}");
+    ExitCode::FAILURE
+}

@@ -1,0 +1,63 @@
+//! The product's name: consumers and PostgreSQL are down for 60 s under steady load. Every post is
+//! answered 202, and afterwards the effects are exact.
+
+mod fixture;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context;
+use loadtest::deployment::{Deployment, Settings};
+use loadtest::process::run;
+use loadtest::wait::let_pass;
+use shared::Shutdown;
+
+const OUTAGE: Duration = Duration::from_secs(60);
+const RATE_PER_S: u32 = 200;
+const EFFECTS_DEADLINE: Duration = Duration::from_secs(120);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outage_of_consumers_and_database_is_absorbed() -> anyhow::Result<()> {
+    let own = fixture::Run::new("outage")?;
+    let mut cluster = own.cluster(&Settings::default(), 2).await?;
+    let load = own.load(cluster.target(), RATE_PER_S);
+    let stop = Shutdown::new();
+    let stopped = stop.clone();
+    let loading = tokio::spawn(async move { load.run(&stopped).await });
+    cluster.effects().wait_for(u64::from(RATE_PER_S), EFFECTS_DEADLINE).await?;
+
+    cluster.consumer_kill(0).await?;
+    postgres("stop").await?;
+    let_pass(OUTAGE / 2).await;
+    // The second one meets the outage alive: it has to survive it.
+    let alive = cluster.consumer_admin(1)?;
+    assert_eq!(loadtest::admin::get(alive, "/livez").await?.0, 200, "liveness never depends on it");
+    let_pass(OUTAGE / 2).await;
+    postgres("start").await?;
+    cluster.consumer_up(0).await?;
+
+    stop.cancel();
+    let answers = loading.await??;
+    let accepted = answers.all_accepted()?;
+    println!(
+        "{accepted} posts answered 202 in and around the outage, slowest {:?}",
+        answers.slowest
+    );
+    assert!(accepted > u64::from(RATE_PER_S) * OUTAGE.as_secs() * 9 / 10, "the load was steady");
+    cluster.effects().wait_for(accepted, EFFECTS_DEADLINE).await?;
+    let deployment = Deployment::Cluster(Box::new(cluster));
+    let findings = deployment.reconcile(&own.ledger).await?.clean()?;
+    println!("{findings}");
+    assert_eq!(findings.effects as u64, accepted);
+    deployment.stop().await
+}
+
+async fn postgres(action: &str) -> anyhow::Result<()> {
+    let xtask = std::env::var_os("SHOCK_XTASK")
+        .context("SHOCK_XTASK names the xtask binary; `cargo xtask test` sets it")?;
+    let services = fixture::services_file()?;
+    let dir = services.parent().context("services.json is in a directory")?;
+    let dir = dir.to_str().context("UTF-8")?;
+    let args = ["services", action, "postgres", "--dir", dir].map(str::to_owned);
+    run(&PathBuf::from(xtask), &args, &[], &std::env::current_dir()?).await.map(drop)
+}
