@@ -57,6 +57,20 @@ async fn order_is_kept_and_offsets_tell_it() {
 }
 
 #[tokio::test]
+async fn a_flush_waits_for_every_ticket() {
+    let config = created(1).await;
+    let producer = producer(&config).await;
+    let acks = Acks::new(1_000);
+    for index in 0..1_000 {
+        producer.append(&plain(id(0), b"{}"), acks.ticket(index));
+    }
+    producer.flush().await;
+    for index in 0..1_000 {
+        assert_eq!(acks.outcome(index).map(|it| it.offset), Ok(Offset(index as i64)));
+    }
+}
+
+#[tokio::test]
 async fn partitions_are_those_that_kafkas_default_partitioner_chooses() {
     let config = created(7).await;
     let router = Router::new([7; 3], Vec::new());

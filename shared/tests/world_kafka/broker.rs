@@ -54,6 +54,22 @@ impl Broker {
         }
     }
 
+    /// `SIGSTOP`: its connections stay open, and nothing answers.
+    pub fn pause(&self) {
+        self.signal("-STOP");
+    }
+
+    /// `SIGCONT`.
+    pub fn resume(&self) {
+        self.signal("-CONT");
+    }
+
+    fn signal(&self, signal: &str) {
+        let pid = self.child.as_ref().expect("it runs").id().to_string();
+        let sent = Command::new("kill").args([signal, &pid]).status();
+        assert!(sent.expect("kill runs").success());
+    }
+
     /// Starts it on the data that it left.
     pub fn restart(&mut self) {
         let child = self.run("kafka.Kafka", &[]).spawn();

@@ -224,6 +224,24 @@ async fn a_writer_that_does_not_stop_delays_the_group_only_so_long() {
 }
 
 #[tokio::test]
+async fn a_group_that_is_dropped_leaves_too() {
+    let config = created(1).await;
+    let mut a = join(&config, "a");
+    assert_eq!(assigned(&mut a).await.len(), 3);
+    let mut b = join(&config, "b");
+    let gone = match next(&mut a).await {
+        Change::Revoked(ids, _) => ids.len(),
+        other => panic!("a revocation was expected, not {other:?}"),
+    };
+    assert_eq!(assigned(&mut b).await.len(), gone);
+    let since = Instant::now();
+    drop(b);
+    assert_eq!(assigned(&mut a).await.len(), gone);
+    assert!(since.elapsed() < Duration::from_secs(4), "{:?}", since.elapsed());
+    leave(a).await;
+}
+
+#[tokio::test]
 async fn a_restarted_member_takes_its_own_place() {
     let config = created(2).await;
     let producer = producer(&config).await;

@@ -3,6 +3,7 @@
 //! Only librdkafka's report settles a record that was handed over; a late report settles its own
 //! ticket and no other, because the ticket travels with the record.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use rdkafka::client::ClientContext;
@@ -73,7 +74,7 @@ impl Traffic {
 
 /// The producer's callbacks.
 #[derive(Debug)]
-pub(super) struct Reports(pub(super) std::sync::Arc<Traffic>);
+pub(super) struct Reports(pub(super) Arc<Traffic>);
 
 impl ClientContext for Reports {
     fn log(&self, level: RDKafkaLogLevel, fac: &str, line: &str) {
@@ -81,7 +82,8 @@ impl ClientContext for Reports {
     }
 
     fn error(&self, error: ClientError, reason: &str) {
-        tracing::warn!(%error, reason, "kafka producer");
+        // Its log lines say the same; what is fatal is looked for by the poll thread.
+        tracing::debug!(%error, reason, "kafka producer");
     }
 }
 

@@ -37,6 +37,12 @@ impl Fitness {
         Ok(fitness)
     }
 
+    /// Topics that have been seen to fit.
+    #[cfg(test)]
+    pub(super) fn proven() -> Arc<Self> {
+        Arc::new(Self { fit: AtomicBool::new(true), last: watch::Sender::new(Some(Ok(()))) })
+    }
+
     fn run(&self, config: &KafkaConfig, stop: &Shutdown) {
         while !stop.is_cancelled() {
             let verdict = topics::check(config);

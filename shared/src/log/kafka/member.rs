@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::KafkaError as ClientError;
+use rdkafka::error::{KafkaError as ClientError, RDKafkaErrorCode as Code};
 use tokio::sync::oneshot;
 
 use super::native;
@@ -94,7 +94,13 @@ impl Member {
                 Err(())
             }
             Some(Err(error)) => {
-                tracing::warn!(%error, "kafka consumer");
+                match error.rdkafka_error_code() {
+                    // librdkafka connects again by itself, and its log lines say so.
+                    Some(Code::BrokerTransportFailure | Code::AllBrokersDown | Code::Resolve) => {
+                        tracing::debug!(%error, "kafka consumer")
+                    }
+                    _ => tracing::warn!(%error, "kafka consumer"),
+                }
                 Ok(())
             }
         }

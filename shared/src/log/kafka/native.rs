@@ -1,4 +1,5 @@
-//! The four things librdkafka knows and rdkafka's safe interface does not tell. The only unsafe code
+//! What librdkafka knows and rdkafka's safe interface does not tell: whether a message may be in the
+//! log, a cached end, membership, and headers with any name. The only unsafe code
 //! of the log; every function takes a safe handle that keeps alive what it dereferences.
 #![expect(unsafe_code, reason = "rdkafka has no safe form of these calls")]
 
@@ -112,4 +113,12 @@ pub(super) fn headers(message: &BorrowedMessage<'_>) -> Vec<(String, Bytes)> {
 /// A topic's name as librdkafka takes it.
 pub(super) fn topic_name(name: &str) -> CString {
     CString::new(name).expect("a topic that was assigned has no zero byte in its name")
+}
+
+/// Makes a producer fail for good, as a broken sequence of batches would.
+#[cfg(test)]
+pub(super) fn fail<C: ClientContext>(client: &Client<C>) {
+    let error = native::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER;
+    // SAFETY: the client lives as long as the borrow, the text for ever.
+    unsafe { native::rd_kafka_test_fatal_error(client.native_ptr(), error, c"a test".as_ptr()) };
 }

@@ -181,10 +181,9 @@ impl Ownership {
             let mut state = self.state.lock();
             (state.generation, std::mem::take(&mut state.owned))
         };
-        if !owned.is_empty() {
-            self.send(Change::Lost(owned.keys().copied().collect()), generation);
-        }
+        let ids = owned.keys().copied().collect();
         owned.into_values().filter_map(|owned| owned.slot).for_each(|slot| slot.close());
+        self.send(Change::Lost(ids), generation);
     }
 
     fn let_go(&self, consumer: &BaseConsumer<Self>, ids: &[PartitionId]) {

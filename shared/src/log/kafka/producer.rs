@@ -53,14 +53,27 @@ impl Producer {
     /// Starts the producer. Returns at once: Kafka that is away is waited for in the background,
     /// and until the topics have been seen to fit, appends are refused.
     pub fn start(config: &KafkaConfig) -> Result<Self, KafkaError> {
+        let stop = Shutdown::new();
+        let fitness = Fitness::watch(config, stop.clone())?;
+        // From here on `stop` is cancelled on every way out.
+        let guard = stop.clone().drop_guard();
+        let producer = Self::over(config, fitness, stop)?;
+        guard.disarm();
+        Ok(producer)
+    }
+
+    fn over(
+        config: &KafkaConfig,
+        fitness: Arc<Fitness>,
+        stop: Shutdown,
+    ) -> Result<Self, KafkaError> {
         let traffic = Arc::new(Traffic::default());
         let first = instance(config, &traffic)?;
-        let stop = Shutdown::new();
         let shared = Arc::new(Shared {
             instance: RwLock::new(Some(Arc::new(first))),
             topics: settings::topic_names(config),
             traffic,
-            fitness: Fitness::watch(config, stop.clone())?,
+            fitness,
             stop,
         });
         let (polled, config) = (Arc::clone(&shared), config.clone());
@@ -205,5 +218,78 @@ impl fmt::Debug for Producer {
             .field("traffic", &self.shared.traffic)
             .field("fitness", &self.shared.fitness)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::clock::Millis;
+    use crate::log::kafka::{Durability, TopicSpec, native};
+    use crate::log::{Acks, Outcome};
+    use crate::position::{Partition, PartitionId};
+
+    /// librdkafka's own broker in memory: each instance of the producer has a fresh one.
+    fn producer() -> Producer {
+        let spec = TopicSpec {
+            partitions: 1,
+            replication: 1,
+            min_insync_replicas: 1,
+            retention_ms: 1,
+            message_bytes_max: 1_000_000,
+        };
+        let config = KafkaConfig {
+            brokers: "127.0.0.1:1".to_owned(),
+            topic_prefix: "events".to_owned(),
+            topics: [spec; 3],
+            durability: Durability::Single,
+            properties: BTreeMap::from([("test.mock.num.brokers".to_owned(), "1".to_owned())]),
+        };
+        Producer::over(&config, Fitness::proven(), Shutdown::new()).expect("librdkafka starts")
+    }
+
+    async fn append(producer: &Producer) -> Outcome {
+        let id = PartitionId { class: Class::Control, partition: Partition(0) };
+        let record =
+            NewRecord { id, timestamp: Millis(1), key: b"acme", value: b"{}", headers: &[] };
+        let acks = Acks::new(1);
+        producer.append(&record, acks.ticket(0));
+        acks.settled().await;
+        acks.outcome(0)
+    }
+
+    #[tokio::test]
+    async fn a_producer_that_fails_for_good_is_replaced_and_nothing_is_sent_again() {
+        let producer = producer();
+        assert!(append(&producer).await.is_ok());
+        let failing = producer.shared.instance.read().clone().expect("one instance");
+        native::fail(failing.client());
+        // Refused at once, whether the old instance is still in place or none is.
+        assert_eq!(append(&producer).await, Err(AppendError::Unavailable));
+        drop(failing);
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while append(&producer).await.is_err() {
+            assert!(Instant::now() < deadline, "no new instance came");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        producer.flush().await;
+        assert_eq!(producer.shared.traffic.open(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_dropped_producer_settles_what_it_has() {
+        let producer = producer();
+        let id = PartitionId { class: Class::Control, partition: Partition(0) };
+        let acks = Acks::new(500);
+        for index in 0..500 {
+            let record =
+                NewRecord { id, timestamp: Millis(1), key: b"acme", value: b"{}", headers: &[] };
+            producer.append(&record, acks.ticket(index));
+        }
+        drop(producer);
+        let settled = tokio::time::timeout(Duration::from_millis(1), acks.settled()).await;
+        assert!(settled.is_ok(), "the drop returns when every ticket is settled");
     }
 }

@@ -150,6 +150,9 @@ fn common(config: &KafkaConfig, name: &str) -> ClientConfig {
         .set("bootstrap.servers", &config.brokers)
         .set("client.id", format!("shock.{name}"))
         .set("socket.keepalive.enable", "true")
+        // A broker that hangs is given up after this long, and its connection made anew.
+        .set("socket.timeout.ms", "10000")
+        .set("socket.connection.setup.timeout.ms", "5000")
         .set("reconnect.backoff.ms", "50")
         // A broker that is back is used again within about a second, not ten.
         .set("reconnect.backoff.max.ms", "1000")

@@ -86,30 +86,12 @@ pub async fn plan(config: &KafkaConfig) -> Result<Plan, KafkaError> {
 /// Creates the topics that the plan found missing, and says which were created. One that somebody
 /// else has created meanwhile is left as it is.
 pub async fn apply(config: &KafkaConfig, plan: &Plan) -> Result<Vec<String>, KafkaError> {
-    let admin: AdminClient<DefaultClientContext> = settings::admin(config)?.create()?;
-    let missing: Vec<(&str, TopicSpec, [(&str, String); 4])> = plan
-        .topics
-        .iter()
-        .filter_map(|topic| match &topic.action {
-            Action::Create(spec) => Some((topic.name.as_str(), *spec, properties(spec))),
-            Action::Fits | Action::Differs(_) => None,
-        })
-        .collect();
-    let wanted: Vec<NewTopic<'_>> = missing
-        .iter()
-        .map(|(name, spec, properties)| {
-            let partitions = i32::try_from(spec.partitions).unwrap_or(i32::MAX);
-            let replication = TopicReplication::Fixed(i32::from(spec.replication));
-            properties
-                .iter()
-                .fold(NewTopic::new(name, partitions, replication), |topic, (key, value)| {
-                    topic.set(key, value)
-                })
-        })
-        .collect();
+    let missing: Vec<Missing<'_>> = plan.topics.iter().filter_map(Missing::of).collect();
+    let wanted: Vec<NewTopic<'_>> = missing.iter().map(Missing::as_new).collect();
     if wanted.is_empty() {
         return Ok(Vec::new());
     }
+    let admin: AdminClient<DefaultClientContext> = settings::admin(config)?.create()?;
     let options = AdminOptions::new()
         .request_timeout(Some(ANSWER_TIMEOUT))
         .operation_timeout(Some(ANSWER_TIMEOUT));
@@ -124,6 +106,31 @@ pub async fn apply(config: &KafkaConfig, plan: &Plan) -> Result<Vec<String>, Kaf
         }
     }
     Ok(created)
+}
+
+/// A topic to create; owns the texts that the request borrows.
+struct Missing<'a> {
+    name: &'a str,
+    spec: TopicSpec,
+    properties: [(&'static str, String); 4],
+}
+
+impl<'a> Missing<'a> {
+    fn of(topic: &'a PlannedTopic) -> Option<Self> {
+        match &topic.action {
+            Action::Create(spec) => {
+                Some(Self { name: &topic.name, spec: *spec, properties: properties(spec) })
+            }
+            Action::Fits | Action::Differs(_) => None,
+        }
+    }
+
+    fn as_new(&self) -> NewTopic<'_> {
+        let partitions = i32::try_from(self.spec.partitions).unwrap_or(i32::MAX);
+        let replication = TopicReplication::Fixed(i32::from(self.spec.replication));
+        let topic = NewTopic::new(self.name, partitions, replication);
+        self.properties.iter().fold(topic, |topic, (key, value)| topic.set(key, value))
+    }
 }
 
 /// Whether the topics give what the producer promises. Blocking; call it from a thread of its own.
