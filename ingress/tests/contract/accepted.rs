@@ -1,0 +1,160 @@
+//! What is accepted, and the record it becomes: value byte for byte, headers, key, place.
+
+use serde_json::{Value, json};
+use shared::event::Event;
+use shared::log::{CONTENT_TYPE_STRUCTURED, Record};
+use shared::position::Class;
+
+use crate::client::Post;
+use crate::fixture::{Fixture, NOW, NOW_TEXT};
+
+fn headers(record: &Record) -> Vec<(&str, &str)> {
+    let text = |value| std::str::from_utf8(value).expect("our headers are texts");
+    record.headers.iter().map(|(name, value)| (name.as_str(), text(value))).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_structured_event_is_stored_as_it_came() {
+    let server = Fixture::start();
+    let event = " {\"type\":\"order.placed\" ,\"id\":\"\\u0031\",\n \"time\":\"2026-01-01T00:00:00Z\",\
+                 \"data\":{\"n\":1,\"x\":1.50}}\n";
+    let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let answer = Post::json(event).header("traceparent", trace).send(&server).await;
+    assert_eq!((answer.status, answer.json()), (202, json!({"accepted":1,"duplicate":0})));
+    let record = server.only_record();
+    assert_eq!(record.value, event.trim().as_bytes());
+    assert_eq!((record.key.as_ref(), record.timestamp), (b"acme".as_ref(), NOW));
+    assert_eq!(
+        headers(&record),
+        [("content-type", CONTENT_TYPE_STRUCTURED), ("traceparent", trace)]
+    );
+    assert_eq!(record.position.id.class, Class::Transactional);
+    let decoded = Event::decode(&record).expect("the consumer reads it");
+    assert_eq!((decoded.id.as_ref(), decoded.event_type.as_ref()), ("1", "order.placed"));
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_absent_id_is_minted_and_returned() {
+    let server = Fixture::start();
+    let event = r#"{"type":"metrics.cpu","subject":"host/1","data":{"n":1}}"#;
+    let answer = Post::json(event).header("prefer", "return=representation").send(&server).await;
+    assert_eq!(answer.status, 202);
+    let record = server.only_record();
+    let id = answer.json()["minted"][0]["id"].as_str().expect("an id").to_owned();
+    assert_eq!(uuid::Uuid::parse_str(&id).expect("a UUID").get_version_num(), 7);
+    assert_eq!(headers(&record)[1..], [("ce_id", id.as_str()), ("ce_time", NOW_TEXT)]);
+    let position = record.position;
+    let expected = json!([{"index":0,"id":id,"status":"accepted","class":"telemetry",
+        "partition":position.id.partition.0,"offset":0}]);
+    assert_eq!(answer.json()["results"], expected);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn binary_mode_keeps_the_body_and_its_attributes() {
+    let server = Fixture::start();
+    let answer = Post::json(r#"{ "n": 1 }"#)
+        .header("ce-specversion", "1.0")
+        .header("ce-id", "b-1")
+        .header("ce-type", "order.placed")
+        .header("ce-source", "/%C3%A4")
+        .header("ce-trace", "t")
+        .send(&server)
+        .await;
+    assert_eq!(answer.status, 202, "{:?}", answer.json());
+    let record = server.only_record();
+    assert_eq!(record.value, r#"{ "n": 1 }"#);
+    assert_eq!(
+        headers(&record),
+        [
+            ("content-type", "application/json"),
+            ("ce_specversion", "1.0"),
+            ("ce_id", "b-1"),
+            ("ce_type", "order.placed"),
+            ("ce_source", "/ä"),
+            ("ce_time", NOW_TEXT),
+            ("ce_trace", "t"),
+        ]
+    );
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_webhook_is_stored_raw_with_what_its_source_says() {
+    let server = Fixture::start();
+    let body = r#"{"repository": {"owner": {"login":"octo"}, "full_name":"octo/hello"}}"#;
+    let answer = Post::webhook("push", "d-1", body).send(&server).await;
+    assert_eq!(answer.status, 202, "{:?}", answer.json());
+    let record = server.only_record();
+    assert_eq!((record.value.as_ref(), record.key.as_ref()), (body.as_bytes(), b"octo".as_ref()));
+    assert_eq!(
+        headers(&record),
+        [
+            ("content-type", "application/json"),
+            ("ce_specversion", "1.0"),
+            ("ce_id", "d-1"),
+            ("ce_type", "com.github.push"),
+            ("ce_source", "https://github.com"),
+            ("ce_subject", "octo/hello"),
+            ("ce_time", NOW_TEXT),
+        ]
+    );
+    let decoded = Event::decode(&record).expect("the consumer reads it");
+    assert_eq!((decoded.data, decoded.tenant.as_str()), (body, "octo"));
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_shape_and_coding_is_read() {
+    let event =
+        r#"{"specversion":"1.0","source":"/s","type":"order.placed","id":"1","data":{"n":1}}"#;
+    let check = async |content_type: &str, coding: &str, body: Vec<u8>, events: usize| {
+        let server = Fixture::start();
+        let post = Post::json(body).header("content-type", content_type);
+        let answer = post.header("content-encoding", coding).send(&server).await;
+        assert_eq!((answer.status, server.log.records().len()), (202, events), "{content_type}");
+        assert!(server.log.records().iter().all(|record| record.value.starts_with(b"{\"spec")));
+        server.stop().await;
+    };
+    let plain = || event.as_bytes().to_vec();
+    let other = event.replace("\"1\",\"data", "\"2\",\"data");
+    check("application/json", "identity", plain(), 1).await;
+    check("application/cloudevents+json; charset=utf-8", "identity", plain(), 1).await;
+    check("application/cloudevents-batch+json", "identity", format!("[ {event} ]").into(), 1).await;
+    check("application/x-ndjson", "identity", format!("{event}\r\n\n{other}").into(), 2).await;
+    check("application/json", "gzip", gzip(&plain()), 1).await;
+    check("application/json", "deflate", zlib(&plain()), 1).await;
+}
+
+/// A dry run says what would be, and writes nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_leaves_no_trace() {
+    let server = Fixture::start();
+    let dry = async |body: &str| {
+        let answer = Post::json(body).to("/v1/events?dryRun=true").send(&server).await;
+        (answer.status, answer.json())
+    };
+    let (status, body) = dry(r#"{"type":"order.placed","data":{"n":1}}"#).await;
+    let expected = json!({"dry_run":true,"valid":1,"accepted":0,"duplicate":0});
+    assert_eq!((status, body), (200, expected));
+    let (status, body) = dry(r#"{"type":"order.placed","data":{}}"#).await;
+    assert_eq!((status, &body["code"]), (422, &Value::from("schema_violation")));
+    assert_eq!(server.log.records(), []);
+    assert_eq!(server.metric("shock_ingress_events_received_total"), 0);
+    server.stop().await;
+}
+
+pub fn gzip(bytes: &[u8]) -> Vec<u8> {
+    use std::io::Write;
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    encoder.write_all(bytes).expect("memory");
+    encoder.finish().expect("memory")
+}
+
+fn zlib(bytes: &[u8]) -> Vec<u8> {
+    use std::io::Write;
+    let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(bytes).expect("memory");
+    encoder.finish().expect("memory")
+}

@@ -1,0 +1,126 @@
+//! Connections: slow, silent, pipelined, too many, HTTP/2, and drained without a reset.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::net::TcpStream;
+
+use crate::client::{Connection, Post};
+use crate::fixture::{Fixture, KEY};
+
+const EVENT: &str = r#"{"type":"order.placed","id":"1","data":{"n":1}}"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_shows_no_whole_head_is_closed() {
+    let server = Fixture::start();
+    for beginning in ["", "PRI * HT", "POST /v1/events HTTP/1.1\r\nhost: te"] {
+        let started = Instant::now();
+        let mut connection = Connection::open(server.address).await;
+        connection.write(beginning.as_bytes()).await;
+        let answer = connection.answer().await;
+        assert!(answer.is_none_or(|answer| answer.status == 408), "{beginning:?}");
+        assert!(started.elapsed() < Duration::from_secs(5), "{beginning:?}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_body_is_408() {
+    let server = Fixture::start();
+    let bytes = Post::json(EVENT).bytes();
+    let mut connection = Connection::open(server.address).await;
+    connection.write(&bytes[..bytes.len() - 1]).await;
+    connection.answer().await.expect("an answer").problem(408, "body_timeout");
+    assert_eq!(server.log.records(), []);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_in_chunks_is_bounded_as_it_comes() {
+    let server = Fixture::start();
+    let head = Post::json("").without("content-length");
+    let head = String::from_utf8(head.bytes()).expect("text");
+    let head = head.replace("content-length: 0", "transfer-encoding: chunked");
+    let mut connection = Connection::open(server.address).await;
+    let chunk = format!("{:x}\r\n{EVENT}\r\n0\r\n\r\n", EVENT.len());
+    connection.write(format!("{head}{chunk}").as_bytes()).await;
+    assert_eq!(connection.answer().await.expect("an answer").status, 202);
+    let large = format!("{head}200000\r\n{}\r\n0\r\n\r\n", " ".repeat(2 << 20));
+    connection.write(large.as_bytes()).await;
+    connection.answer().await.expect("an answer").problem(413, "body_too_large");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pipelined_requests_are_answered_in_order() {
+    let server = Fixture::start();
+    let mut connection = Connection::open(server.address).await;
+    let good = |n: i32| Post::json(EVENT.replace("\"1\"", &format!("\"{n}\""))).bytes();
+    connection.write(&[good(1), Post::json("{").bytes(), good(2)].concat()).await;
+    for status in [202, 400, 202] {
+        assert_eq!(connection.answer().await.expect("an answer").status, status);
+    }
+    assert_eq!(server.log.records().len(), 2);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn http2_without_tls_by_prior_knowledge() {
+    let server = Fixture::start();
+    let stream = TcpStream::connect(server.address).await.expect("connects");
+    let handshake =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream));
+    let (mut sender, connection) = handshake.await.expect("HTTP/2");
+    let connection = tokio::spawn(connection);
+    for (key, status) in [(KEY, 202), ("Bearer k1.wrong", 401)] {
+        let request = http::Request::post("http://test/v1/events")
+            .header("authorization", key)
+            .header("content-type", "application/json")
+            .body(Full::new(Bytes::from_static(EVENT.as_bytes())))
+            .expect("a valid request");
+        let answer = sender.send_request(request).await.expect("an answer");
+        assert_eq!(answer.status(), status);
+        answer.into_body().collect().await.expect("a body");
+    }
+    assert_eq!(server.only_record().value, EVENT);
+    drop(sender);
+    connection.await.expect("no panic").expect("a clean end");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_connections_than_the_bound_are_closed_at_once() {
+    let server = Fixture::start_with(|config| {
+        config.connections_max = 1;
+        config.head_timeout = Duration::from_secs(5);
+    });
+    let mut first = Connection::open(server.address).await;
+    first.write(&Post::json(EVENT).bytes()).await;
+    assert_eq!(first.answer().await.expect("an answer").status, 202);
+    let mut second = Connection::open(server.address).await;
+    assert!(second.answer().await.is_none());
+    assert_eq!(server.metric("shock_ingress_connections_refused_total"), 1);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drain_answers_everybody_and_resets_nobody() {
+    let server = Fixture::start();
+    let mut open = Vec::new();
+    for n in 0..40 {
+        let mut connection = Connection::open(server.address).await;
+        let bytes = Post::json(EVENT.replace("\"1\"", &format!("\"{n}\""))).bytes();
+        connection.write(&bytes).await;
+        open.push(connection);
+    }
+    server.shutdown.cancel();
+    for mut connection in open {
+        assert_eq!(connection.answer().await.expect("an answer").status, 202);
+        assert!(connection.answer().await.is_none(), "closed");
+    }
+    let (health, log) = (server.health.clone(), server.log.clone());
+    server.stop().await;
+    assert_eq!((health.ready(), log.records().len()), (Err("draining".to_owned()), 40));
+}

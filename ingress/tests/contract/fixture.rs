@@ -1,0 +1,168 @@
+//! An ingress on port 0 with a log in memory, a clock that stands, and two schemas.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hmac::{Hmac, KeyInit, Mac};
+use ingress::{Ingress, ServeError};
+use sha2::{Digest, Sha256};
+use shared::Shutdown;
+use shared::clock::{Clock, Millis};
+use shared::config::{
+    Extract, IngressConfig, KeyConfig, SchemaEntry, SchemaMode, SchemasConfig, SignatureConfig,
+    SourceConfig, UnknownType,
+};
+use shared::health::Health;
+use shared::log::memory::MemoryLog;
+use shared::log::{Log, Record};
+use shared::metrics::Registry;
+use shared::position::Class;
+use shared::route::{ClassRule, Router};
+use shared::tenant::TenantId;
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+
+/// The time of every test: 2026-01-02T03:04:05.678Z.
+pub const NOW: Millis = Millis(1_767_323_045_678);
+/// The same as the ingress writes it.
+pub const NOW_TEXT: &str = "2026-01-02T03:04:05.678Z";
+/// The key of tenant acme.
+pub const KEY: &str = "Bearer k1.secret";
+/// The secret of the source `github`.
+const SECRET: &[u8] = b"It's a Secret to Everybody";
+const SCHEMA: &str = r#"{"type":"object","required":["n"],"properties":{"n":{"type":"integer"}}}"#;
+
+/// A running ingress.
+pub struct Fixture {
+    pub log: MemoryLog,
+    pub registry: Arc<Registry>,
+    pub health: Health,
+    pub address: SocketAddr,
+    pub shutdown: Shutdown,
+    pub serving: JoinHandle<Result<(), ServeError>>,
+    _schemas: TempDir,
+}
+
+impl Fixture {
+    /// With the bounds of [`config`].
+    pub fn start() -> Self {
+        Self::start_with(|_| {})
+    }
+
+    /// With other bounds.
+    pub fn start_with(change: impl FnOnce(&mut IngressConfig)) -> Self {
+        let schemas = TempDir::new().expect("a temporary directory");
+        let file = schemas.path().join("order.json");
+        std::fs::write(&file, SCHEMA).expect("written");
+        let mut config = config(file);
+        change(&mut config);
+        let metrics = ClassRule { pattern: "metrics.*".to_owned(), class: Class::Telemetry };
+        let router = Router::new([1, 4, 4], vec![metrics]);
+        let log = MemoryLog::new(router.ids());
+        let registry = Arc::new(Registry::new());
+        let clock = Clock::manual(NOW);
+        let health = Health::new(clock.clone());
+        let bound = Ingress::bind(
+            &config,
+            router,
+            Log::Memory(log.clone()),
+            health.clone(),
+            &registry,
+            clock,
+        );
+        let ingress = bound.expect("binds");
+        let (address, shutdown) = (ingress.local_addr(), Shutdown::new());
+        let serving = tokio::spawn(ingress.serve(shutdown.clone()));
+        Self { log, registry, health, address, shutdown, serving, _schemas: schemas }
+    }
+
+    /// Drains, and says whether that went well.
+    pub async fn stop(self) {
+        self.shutdown.cancel();
+        self.serving.await.expect("no panic").expect("a clean end");
+    }
+
+    /// The one record there is.
+    pub fn only_record(&self) -> Record {
+        let mut records = self.log.records();
+        assert_eq!(records.len(), 1, "{records:?}");
+        records.remove(0)
+    }
+
+    /// The value of a metric, summed over its labels.
+    pub fn metric(&self, name: &str) -> u64 {
+        let text = self.registry.text();
+        let lines = text.lines().filter(|line| {
+            line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']))
+        });
+        lines
+            .map(|line| line.rsplit(' ').next().expect("a value").parse::<u64>().expect("whole"))
+            .sum()
+    }
+}
+
+/// What GitHub would sign.
+pub fn signature(body: &[u8]) -> String {
+    let mut hmac = Hmac::<Sha256>::new_from_slice(SECRET).expect("any length");
+    hmac.update(body);
+    format!("sha256={}", hex::encode(hmac.finalize().into_bytes()))
+}
+
+fn config(schema: std::path::PathBuf) -> IngressConfig {
+    let acme = TenantId::parse("acme").expect("a valid name");
+    let entry = |event_type: &str| SchemaEntry {
+        event_type: event_type.to_owned(),
+        file: schema.clone(),
+        tenant: None,
+    };
+    let key = |id: &str, secret: &str, tenant| KeyConfig {
+        id: id.to_owned(),
+        secret_sha256: Sha256::digest(secret.as_bytes()).into(),
+        tenant,
+    };
+    IngressConfig {
+        listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+        threads: 2,
+        body_bytes_max: 1 << 20,
+        inflated_bytes_max: 2 << 20,
+        inflate_ratio_max: 100,
+        event_bytes_max: 256 << 10,
+        batch_events_max: 100,
+        json_depth_max: 64,
+        json_members_max: 1000,
+        inflight_bytes_max: 4 << 20,
+        connections_max: 64,
+        head_timeout: Duration::from_millis(400),
+        body_timeout: Duration::from_millis(400),
+        request_timeout: Duration::from_millis(400),
+        drain_timeout: Duration::from_secs(5),
+        schemas: SchemasConfig {
+            mode: SchemaMode::Enforce,
+            unknown_type: UnknownType::Reject,
+            entries: vec![entry("order.placed"), entry("metrics.cpu")],
+        },
+        keys: vec![key("k1", "secret", acme)],
+        sources: vec![github()],
+    }
+}
+
+fn github() -> SourceConfig {
+    let pointer = |text: &str| Extract::Pointer(text.to_owned());
+    SourceConfig {
+        name: "github".to_owned(),
+        source: "https://github.com".to_owned(),
+        signature: Some(SignatureConfig {
+            header: "x-hub-signature-256".to_owned(),
+            prefix: "sha256=".to_owned(),
+            secret: SECRET.to_vec(),
+        }),
+        id: Extract::Header("x-github-delivery".to_owned()),
+        event_type: Extract::Header("x-github-event".to_owned()),
+        type_prefix: "com.github.".to_owned(),
+        tenant: vec![pointer("/organization/login"), pointer("/repository/owner/login")],
+        tenant_default: None,
+        entity: vec![pointer("/repository/full_name")],
+        schema: None,
+    }
+}

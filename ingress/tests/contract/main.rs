@@ -1,0 +1,11 @@
+//! The HTTP contract over a real listener and the memory log: every status of its table, and what is
+//! in the log after each. A refused request leaves no record; an accepted one its bytes.
+
+mod accepted;
+mod batches;
+mod books;
+mod client;
+mod connections;
+mod faults;
+mod fixture;
+mod refused;
