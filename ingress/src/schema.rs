@@ -3,6 +3,7 @@
 //! Decided and worded by the `jsonschema` crate with its linear-time regex engine; nothing is fetched,
 //! a remote `$ref` does not load. Drafts by `$schema`, 2020-12 where there is none.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
@@ -110,32 +111,30 @@ impl Schema {
         Self::compile(&read(file)?, file, prefix, mode)
     }
 
-    /// Loads one schema for each definition that `pointer`, with any text for `{type}`, names; by
-    /// that text.
+    /// Loads one schema for each definition that one of `pointers`, with any text for `{type}`,
+    /// names; by that text. Where several name the same type, the first does. A pointer that names
+    /// nothing is an error: it is misspelt.
     pub fn load_each(
         file: &Path,
-        pointer: &str,
+        pointers: &[String],
         mode: SchemaMode,
     ) -> Result<HashMap<String, Self>, SchemaError> {
         let document = read(file)?;
-        let (container, last) =
-            pointer.trim_start_matches('#').rsplit_once('/').unwrap_or(("", ""));
-        let (before, after) = last.split_once("{type}").unwrap_or((last, ""));
-        let missing =
-            || SchemaError::Pointer { file: file.to_owned(), pointer: pointer.to_owned() };
-        let definitions =
-            document.pointer(container).and_then(Value::as_object).ok_or_else(missing)?;
         let mut found = HashMap::new();
-        for name in definitions.keys() {
-            let Some(event_type) =
-                name.strip_prefix(before).and_then(|rest| rest.strip_suffix(after))
-            else {
-                continue;
-            };
-            let root = rooted(&document, &format!("#{container}/{name}"));
-            found.insert(event_type.to_owned(), Self::compile(&root, file, "", mode)?);
+        for pointer in pointers {
+            let missing =
+                || SchemaError::Pointer { file: file.to_owned(), pointer: pointer.to_owned() };
+            let definitions = definitions(&document, pointer);
+            if definitions.is_empty() {
+                return Err(missing());
+            }
+            for (event_type, place) in definitions {
+                if let Entry::Vacant(vacant) = found.entry(event_type) {
+                    vacant.insert(Self::compile(&rooted(&document, &place), file, "", mode)?);
+                }
+            }
         }
-        if found.is_empty() { Err(missing()) } else { Ok(found) }
+        Ok(found)
     }
 
     fn compile(
@@ -228,6 +227,19 @@ fn read(file: &Path) -> Result<Value, SchemaError> {
         std::fs::read(file).map_err(|error| SchemaError::Read { file: file.to_owned(), error })?;
     serde_json::from_slice(&text)
         .map_err(|error| SchemaError::Parse { file: file.to_owned(), error })
+}
+
+/// Types that a pointer with `{type}` names, each with the pointer to its definition.
+fn definitions(document: &Value, pointer: &str) -> Vec<(String, String)> {
+    let (container, last) = pointer.trim_start_matches('#').rsplit_once('/').unwrap_or(("", ""));
+    let (before, after) = last.split_once("{type}").unwrap_or((last, ""));
+    let names = document.pointer(container).and_then(Value::as_object).into_iter().flatten();
+    names
+        .filter_map(|(name, _)| {
+            let event_type = name.strip_prefix(before)?.strip_suffix(after)?;
+            Some((event_type.to_owned(), format!("#{container}/{name}")))
+        })
+        .collect()
 }
 
 /// The document with its own root assertions replaced by a reference to one of its definitions.

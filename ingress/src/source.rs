@@ -37,12 +37,14 @@ impl Source {
     pub fn load(config: &SourceConfig) -> Result<Self, SchemaError> {
         let schemas = match &config.schema {
             None => SourceSchemas::None,
-            Some(schema) => match &schema.pointer {
-                None => SourceSchemas::Whole(Schema::load(&schema.file, "", schema.mode)?),
-                Some(pointer) => {
-                    SourceSchemas::PerType(Schema::load_each(&schema.file, pointer, schema.mode)?)
-                }
-            },
+            Some(schema) if schema.pointers.is_empty() => {
+                SourceSchemas::Whole(Schema::load(&schema.file, "", schema.mode)?)
+            }
+            Some(schema) => SourceSchemas::PerType(Schema::load_each(
+                &schema.file,
+                &schema.pointers,
+                schema.mode,
+            )?),
         };
         Ok(Self { config: config.clone(), schemas })
     }

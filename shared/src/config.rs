@@ -249,9 +249,10 @@ pub struct SourceConfig {
 pub struct SourceSchema {
     /// The file.
     pub file: PathBuf,
-    /// JSON Pointer into it with `{type}` for the extracted type: `#/definitions/{type}_event`.
-    /// A type without that definition is unknown (422). Without a pointer the whole file applies.
-    pub pointer: Option<String>,
+    /// JSON Pointers into it with `{type}` for the extracted type: `#/definitions/{type}_event`. The
+    /// first definition that is there checks a type; a type without one is unknown (422). Without a
+    /// pointer the whole file applies.
+    pub pointers: Vec<String>,
     /// What a violation leads to.
     pub mode: SchemaMode,
 }

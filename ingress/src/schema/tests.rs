@@ -76,16 +76,23 @@ fn one_schema_per_definition() {
         r##"{"$schema":"http://json-schema.org/draft-07/schema#",
             "definitions":{"id":{"type":"integer"},
                 "push_event":{"required":["ref"],"properties":{"ref":{"type":"string"}}},
+                "push$event":{"type":"array"},"create$event":{"type":"object"},
                 "ping_event":{"properties":{"id":{"$ref":"#/definitions/id"}}}},
             "oneOf":[{"$ref":"#/definitions/push_event"}]}"##,
     );
-    let schemas = Schema::load_each(file.path(), "#/definitions/{type}_event", SchemaMode::Enforce)
-        .expect("compiles");
-    assert_eq!(schemas.len(), 2);
+    let load = |pointers: &[&str]| {
+        let pointers: Vec<String> = pointers.iter().map(|text| (*text).to_owned()).collect();
+        Schema::load_each(file.path(), &pointers, SchemaMode::Enforce)
+    };
+    let schemas = load(&["#/definitions/{type}_event", "#/definitions/{type}$event"]);
+    let schemas = schemas.expect("compiles");
+    assert_eq!(schemas.len(), 3, "the first pointer that names a type counts");
+    assert_eq!(check(&schemas["create"], "{}"), Ok(false));
     assert_eq!(check(&schemas["ping"], r#"{"id":1}"#), Ok(false));
     assert!(check(&schemas["ping"], r#"{"id":"1"}"#).is_err());
     assert!(check(&schemas["push"], "{}").is_err());
-    assert!(Schema::load_each(file.path(), "#/nowhere/{type}", SchemaMode::Enforce).is_err());
+    assert!(load(&["#/nowhere/{type}"]).is_err());
+    assert!(load(&["#/definitions/{type}_event", "#/definitions/{type}_evnet"]).is_err());
 }
 
 #[test]

@@ -148,8 +148,11 @@ fn source_schema(settings: &mut Settings, entry: &str) -> Option<SourceSchema> {
     let member = |name: &str| format!("{entry}.schema.{name}");
     let file = path(settings, &member("file"))?;
     exists(settings, &file, &member("file"));
-    let pointer = text(settings, &member("pointer"));
-    Some(SourceSchema { file, pointer, mode: mode(settings, &member("mode")) })
+    let pointers = match settings.value(&member("pointer")) {
+        Some(Value::SchemaPointers(pointers)) => pointers.clone(),
+        _ => Vec::new(),
+    };
+    Some(SourceSchema { file, pointers, mode: mode(settings, &member("mode")) })
 }
 
 fn signature(

@@ -69,8 +69,8 @@ pub enum Kind {
     Extracts,
     /// Types, and prefixes of types that end in `*`.
     Patterns,
-    /// A JSON Pointer into a schema file: `#/definitions/{type}`.
-    SchemaPointer,
+    /// JSON Pointers into a schema file, `#/definitions/{type}`; the first that is there counts.
+    SchemaPointers,
     /// `postgres://…`
     PostgresUrl,
 }

@@ -314,7 +314,7 @@ fn a_schema_reaches_the_shipped_source_by_flag_and_by_variable() {
     let by_variable = Config::load(&sources, Purpose::Check).expect("valid");
     for config in [by_flag, by_variable] {
         let schema = config.ingress.sources[0].schema.as_ref().expect("set");
-        assert_eq!(schema.pointer.as_deref(), Some("#/definitions/{type}_event"));
+        assert_eq!(schema.pointers, ["#/definitions/{type}_event", "#/definitions/{type}$event"]);
         assert_eq!((&schema.file, schema.mode), (&PathBuf::from(&path), SchemaMode::Enforce));
     }
 }

@@ -44,6 +44,7 @@ pub(super) enum Value {
     Extract(Extract),
     Extracts(Vec<Extract>),
     Patterns(Vec<String>),
+    SchemaPointers(Vec<String>),
 }
 
 /// What is wrong with a value.
@@ -125,6 +126,11 @@ pub(super) fn read(key: &Key, raw: &Raw, base: Option<&Path>) -> Result<Value, W
             patterns.iter().try_for_each(|text| pattern(text))?;
             Ok(Value::Patterns(patterns))
         }
+        Kind::SchemaPointers => {
+            let pointers = list(raw)?;
+            pointers.iter().try_for_each(|text| schema_pointer(text))?;
+            Ok(Value::SchemaPointers(pointers))
+        }
         _ => single(key, text(raw)?, base),
     }
 }
@@ -143,9 +149,6 @@ fn single(key: &Key, text: &str, base: Option<&Path>) -> Result<Value, Wrong> {
         Kind::Identifier => checked(identifier(text), "a name of 1 to 64 of A-Z a-z 0-9 _ -"),
         Kind::KafkaName => checked(kafka_name(text), "1 to 200 of A-Z a-z 0-9 . _ -"),
         Kind::Variable => checked(variable(text), "the name of an environment variable"),
-        Kind::SchemaPointer => {
-            checked(text.starts_with("#/"), "a JSON Pointer into the file: it begins with `#/`")
-        }
         Kind::PostgresUrl => checked(
             postgres_url(text),
             "a PostgreSQL URL: postgres://user:password@host:port/database",
@@ -181,7 +184,7 @@ fn single(key: &Key, text: &str, base: Option<&Path>) -> Result<Value, Wrong> {
             )
         }),
         Kind::Extract => extract(text).map(Value::Extract),
-        Kind::Integer { .. } | Kind::Extracts | Kind::Patterns => {
+        Kind::Integer { .. } | Kind::Extracts | Kind::Patterns | Kind::SchemaPointers => {
             unreachable!("read() handles what is not one text")
         }
     }
@@ -281,6 +284,16 @@ fn pattern(text: &str) -> Result<(), Wrong> {
         ));
     }
     Ok(())
+}
+
+fn schema_pointer(text: &str) -> Result<(), Wrong> {
+    if text.starts_with("#/") {
+        return Ok(());
+    }
+    Err(Wrong::with_hint(
+        format!("`{}` is not a JSON Pointer into the file", printable(text)),
+        "it begins with `#/`: `#/definitions/{type}_event`",
+    ))
 }
 
 /// What a key's id and a source's name may be: they stand in a credential and in a path.

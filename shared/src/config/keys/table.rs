@@ -267,9 +267,9 @@ pub static KEYS: &[Key] = &[
     ),
     key(
         "source.<name>.schema.pointer",
-        Kind::SchemaPointer,
+        Kind::SchemaPointers,
         "",
-        "JSON Pointer into the file, with `{type}` for the extracted type: `#/definitions/{type}_event`; a type without that definition is 422. Without a pointer the whole file applies.",
+        "JSON Pointers into the file, with `{type}` for the extracted type, such as `[\"#/definitions/{type}_event\"]`. The first definition that is there checks the type; a type without one is 422. Without a pointer the whole file applies.",
     ),
     key(
         "source.<name>.schema.mode",
