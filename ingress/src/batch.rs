@@ -5,7 +5,6 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use memchr::{memchr, memmem};
 use serde_json::value::RawValue;
 use shared::tenant::TenantId;
 
@@ -15,6 +14,7 @@ use crate::envelope;
 use crate::event::{Attributes, Checked, Checks, Entry};
 use crate::head::Shape;
 use crate::reject::{Bound, Reject};
+use crate::storable;
 use crate::tape::{Item, Parser};
 
 /// Checks the structured events of one tenant's body.
@@ -164,12 +164,7 @@ impl Shared {
             let observed = Some(text.len());
             return Err(Reject::Event(Bound { name: "event_bytes_max", limit, observed }));
         }
-        // Most events have no escape at all, and the tape need not be walked.
-        let escaped = memchr(b'\\', text).and_then(|at| memmem::find(&text[at..], b"\\u0000"));
-        if escaped.is_some() && item.holds_nul() {
-            return Err(Reject::NotStorable("a string holds U+0000"));
-        }
-        Ok(())
+        storable::check(item, text)
     }
 
     /// The one event of a request whose attributes stand outside its value.

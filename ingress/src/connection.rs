@@ -15,7 +15,7 @@ use hyper_util::server::conn::auto::Builder;
 use shared::Shutdown;
 use shared::health::Heartbeat;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::core::{Core, Shared};
@@ -72,7 +72,7 @@ pub(crate) async fn serve(
                     sleep(ACCEPT_PAUSE).await;
                 }
             },
-            Some(_) = connections.join_next() => {}
+            Some(ended) = connections.join_next() => report(ended),
             _ = beat.tick() => heartbeat.beat(),
             () = shutdown.cancelled() => break,
         }
@@ -98,6 +98,13 @@ pub(crate) async fn serve(
                 break;
             }
         }
+    }
+}
+
+/// A panic is a bug of ours; it costs its connection, not the thread.
+fn report(ended: Result<(), JoinError>) {
+    if let Err(error) = ended {
+        tracing::error!(%error, "a connection's task failed");
     }
 }
 

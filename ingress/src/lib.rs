@@ -36,6 +36,7 @@ mod schema;
 mod server;
 mod signature;
 mod source;
+mod storable;
 mod tally;
 mod tape;
 mod violation;

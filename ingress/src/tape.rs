@@ -145,6 +145,14 @@ impl<'t> Item<'t> {
         })
     }
 
+    /// The numbers in it that are not whole, or beyond 64 bits.
+    pub fn floats(self) -> impl Iterator<Item = f64> {
+        self.0.iter().filter_map(|node| match node {
+            Node::Static(StaticNode::F64(number)) => Some(*number),
+            Node::Object { .. } | Node::Array { .. } | Node::String(_) | Node::Static(_) => None,
+        })
+    }
+
     /// The same value for the `jsonschema` crate. The nesting is bounded by the parser.
     pub fn to_value(self) -> serde_json::Value {
         use serde_json::Value;
