@@ -1,0 +1,67 @@
+//! What the plan says and what the producer refuses, on topics as Kafka describes them.
+
+use super::*;
+
+const SPEC: TopicSpec = TopicSpec {
+    partitions: 96,
+    replication: 3,
+    min_insync_replicas: 2,
+    retention_ms: 604_800_000,
+    message_bytes_max: 1_048_576,
+};
+
+fn found() -> Found {
+    Found {
+        partitions: 96,
+        replication: 3,
+        min_insync_replicas: "2".to_owned(),
+        retention_ms: "604800000".to_owned(),
+        message_bytes_max: "1048576".to_owned(),
+        unclean_election: "false".to_owned(),
+    }
+}
+
+#[test]
+fn what_differs_is_named_and_nothing_else() {
+    assert_eq!(action(&SPEC, None), Action::Create(SPEC));
+    assert_eq!(action(&SPEC, Some(&found())), Action::Fits);
+    let other = Found { retention_ms: "1".to_owned(), ..found() };
+    let plan = Plan {
+        topics: vec![
+            PlannedTopic { name: "e.control".to_owned(), action: action(&SPEC, Some(&other)) },
+            PlannedTopic { name: "e.telemetry".to_owned(), action: action(&SPEC, None) },
+        ],
+    };
+    assert_eq!(
+        plan.to_string(),
+        "e.control    differs  retention.ms is 1, wanted 604800000\n\
+         e.telemetry  create   partitions 96, replication 3, min.insync.replicas 2, \
+         retention.ms 604800000, max.message.bytes 1048576, \
+         unclean.leader.election.enable false\n"
+    );
+    assert!(!plan.fits());
+}
+
+#[test]
+fn a_topic_carries_the_log_only_with_the_promised_replicas() {
+    let check = |durability, found: Option<Found>, expected: &[&str]| {
+        assert_eq!(misfit(&SPEC, durability, found.as_ref()), expected, "{found:?}");
+    };
+    check(Durability::Replicated, Some(found()), &[]);
+    check(Durability::Single, None, &["is missing"]);
+    let weak = Found {
+        replication: 1,
+        min_insync_replicas: "1".to_owned(),
+        unclean_election: "true".to_owned(),
+        ..found()
+    };
+    check(Durability::Single, Some(weak.clone()), &[]);
+    let reasons = [
+        "replication 1, below 3",
+        "min.insync.replicas 1, below 2",
+        "unclean.leader.election.enable true, not false",
+    ];
+    check(Durability::Replicated, Some(weak), &reasons);
+    let narrow = Found { partitions: 1, ..found() };
+    check(Durability::Single, Some(narrow), &["1 partitions, not 96"]);
+}
