@@ -75,7 +75,6 @@ fn fits(literal: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::tape::{JsonBounds, Parser};
 
     #[test]

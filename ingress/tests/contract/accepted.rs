@@ -1,6 +1,7 @@
 //! What is accepted, and the record it becomes: value byte for byte, headers, key, place.
 
 use serde_json::{Value, json};
+use shared::config::{SchemaMode, UnknownType};
 use shared::event::Event;
 use shared::log::{CONTENT_TYPE_STRUCTURED, Record};
 use shared::position::Class;
@@ -125,6 +126,19 @@ async fn every_shape_and_coding_is_read() {
     check("application/x-ndjson", "identity", format!("{event}\r\n\n{other}").into(), 2).await;
     check("application/json", "gzip", gzip(&plain()), 1).await;
     check("application/json", "deflate", zlib(&plain()), 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn warn_counts_what_enforce_would_refuse() {
+    let server = Fixture::start_with(|config| {
+        config.schemas.mode = SchemaMode::Warn;
+        config.schemas.unknown_type = UnknownType::Accept;
+    });
+    let events = r#"[{"type":"order.placed","id":"1","data":{}},{"type":"unheard.of","id":"2"}]"#;
+    let answer = Post::json(events).send(&server).await;
+    assert_eq!((answer.status, server.log.records().len()), (202, 2));
+    assert_eq!(server.metric("shock_ingress_schema_warnings_total"), 1);
+    server.stop().await;
 }
 
 /// A dry run says what would be, and writes nothing.

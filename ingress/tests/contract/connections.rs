@@ -26,6 +26,25 @@ async fn whoever_shows_no_whole_head_is_closed() {
     server.stop().await;
 }
 
+/// Whoever asks first learns of a wrong key before sending the body, and is told to go on otherwise.
+#[tokio::test(flavor = "multi_thread")]
+async fn expect_100_continue() {
+    let server = Fixture::start();
+    let post = Post::json(EVENT).header("expect", "100-continue");
+    let bytes = post.bytes();
+    let (head, body) = bytes.split_at(bytes.len() - EVENT.len());
+    let mut connection = Connection::open(server.address).await;
+    connection.write(head).await;
+    assert_eq!(connection.answer().await.expect("an interim answer").status, 100);
+    connection.write(body).await;
+    assert_eq!(connection.answer().await.expect("an answer").status, 202);
+    let bytes = post.header("authorization", "Bearer k1.wrong").bytes();
+    let mut connection = Connection::open(server.address).await;
+    connection.write(&bytes[..bytes.len() - EVENT.len()]).await;
+    connection.answer().await.expect("an answer").problem(401, "unauthorized");
+    server.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_body_is_408() {
     let server = Fixture::start();
