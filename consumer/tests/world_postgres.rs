@@ -1,1 +1,235 @@
-//! The suite on PostgreSQL.
+//! The suite on a real PostgreSQL, and what only a server can do to a consumer: hold a lock, kill a
+//! backend, lose an answer, refuse DDL. Needs SHOCK_SERVICES: `cargo xtask test` sets it.
+
+mod suite;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use consumer::Store;
+use consumer::batch::{Batch, Context};
+use consumer::bucket::Width;
+use consumer::store::PostgresStore;
+use shared::Shutdown;
+use shared::config::PostgresConfig;
+use shared::health::Health;
+use shared::metrics::Registry;
+use shared::position::{Epoch, Offset};
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+use self::suite::base::{Base, PIPELINE};
+use self::suite::cases::{all_cases, suite};
+use self::suite::{Bench, FIRST, NOON, WINDOW};
+
+all_cases!(postgres);
+
+const EVENTS: &str = "select count(*) from pipeline.events";
+
+async fn postgres() -> Base {
+    let path = std::env::var("SHOCK_SERVICES").expect("SHOCK_SERVICES names a services.json");
+    let text = std::fs::read_to_string(path).expect("services.json is readable");
+    let services: serde_json::Value = serde_json::from_str(&text).expect("services.json is JSON");
+    Base::postgres(services["postgres"].as_str().expect("services.json names PostgreSQL")).await
+}
+
+fn url(base: &Base) -> &str {
+    match base {
+        Base::Postgres { url, .. } => url,
+        Base::Sqlite { .. } => unreachable!("these cases are PostgreSQL's"),
+    }
+}
+
+async fn connection(base: &Base) -> PgConnection {
+    PgConnection::connect(url(base)).await.expect("the server answers")
+}
+
+async fn run(connection: &mut PgConnection, sql: &str) {
+    let sql = sql.replace("pipeline.", "\"shock_suite\".");
+    sqlx::raw_sql(AssertSqlSafe(sql)).execute(connection).await.expect("runs");
+}
+
+/// Waits until a statement of the consumer waits for a lock.
+async fn until_blocked(bench: &Bench) {
+    const BLOCKED: &str = "select count(*) from pg_stat_activity where datname = current_database() \
+        and application_name = 'shock-suite' and wait_event_type = 'Lock'";
+    bench.until("a statement waits for the lock", async || bench.count(BLOCKED).await > 0).await;
+}
+
+#[tokio::test]
+async fn a_zombie_waits_for_an_uncommitted_claim_and_is_fenced() {
+    let bench = Bench::new(postgres().await).await;
+    bench.events(FIRST, "before", 3);
+    let running = bench.drain().await;
+    let mut successor = connection(&bench.base).await;
+    run(&mut successor, "begin; update pipeline.progress set epoch = epoch + 1").await;
+    bench.events(FIRST, "after", 3);
+    until_blocked(&bench).await;
+    run(&mut successor, "commit").await;
+    bench
+        .until("it is fenced", async || running.metric("shock_consumer_fenced_total") == 1)
+        .await;
+    assert_eq!(bench.count(EVENTS).await, 3);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_backend_killed_in_mid_statement_costs_nothing() {
+    let bench = Bench::new(postgres().await).await;
+    bench.events(FIRST, "before", 3);
+    let running = bench.drain().await;
+    let mut holder = connection(&bench.base).await;
+    run(&mut holder, "begin; select * from pipeline.progress for update").await;
+    bench.events(FIRST, "after", 3);
+    until_blocked(&bench).await;
+    run(
+        &mut holder,
+        "select pg_terminate_backend(pid) from pg_stat_activity \
+         where datname = current_database() and application_name = 'shock-suite'",
+    )
+    .await;
+    run(&mut holder, "rollback").await;
+    bench.until_drained().await;
+    assert_eq!(bench.count(EVENTS).await, 6);
+    assert_eq!(bench.count("select count(*) from pipeline.parked").await, 0);
+    assert!(running.metric("shock_consumer_retries_total") >= 1);
+    running.stop().await;
+}
+
+/// Passes bytes to the server and back; when told to, swallows the next answer and hangs up.
+async fn proxy(target: String, swallow: Arc<AtomicBool>) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
+    let port = listener.local_addr().expect("bound").port();
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            let server = TcpStream::connect(&target).await.expect("the server listens");
+            let swallow = Arc::clone(&swallow);
+            tokio::spawn(async move {
+                let (mut from_client, mut to_client) = client.into_split();
+                let (mut from_server, mut to_server) = server.into_split();
+                let up = async {
+                    let _ = tokio::io::copy(&mut from_client, &mut to_server).await;
+                };
+                let down = async {
+                    let mut bytes = [0; 65_536];
+                    while let Ok(n @ 1..) = from_server.read(&mut bytes).await {
+                        if swallow.swap(false, Ordering::SeqCst) {
+                            return;
+                        }
+                        if to_client.write_all(&bytes[..n]).await.is_err() {
+                            return;
+                        }
+                    }
+                };
+                tokio::select! { () = up => {}, () = down => {} }
+            });
+        }
+    });
+    port
+}
+
+#[tokio::test]
+async fn a_commit_whose_answer_is_lost_is_recognised() {
+    let bench = Bench::new(postgres().await).await;
+    let direct = url(&bench.base).to_owned();
+    let (head, database) = direct.rsplit_once('/').expect("a URL with a database");
+    let (scheme, address) = head.rsplit_once('@').expect("a URL with a user");
+    let swallow = Arc::new(AtomicBool::new(false));
+    let port = proxy(address.to_owned(), Arc::clone(&swallow)).await;
+    let config = PostgresConfig {
+        url: format!("{scheme}@127.0.0.1:{port}/{database}"),
+        connections_max: 2,
+    };
+    let store = Store::Postgres(PostgresStore::connect(&config, PIPELINE).expect("a valid URL"));
+    let (registry, shutdown) = (Registry::new(), Shutdown::new());
+    let consumer = bench.consumer(store, &registry, Health::new(bench.clock.clone()));
+    let task = tokio::spawn(consumer.run(shutdown.clone()));
+
+    // The first batch prepares the statement: afterwards a batch is one question and one answer.
+    bench.events(FIRST, "before", 3);
+    bench.until_drained().await;
+    swallow.store(true, Ordering::SeqCst);
+    bench.events(FIRST, "after", 3);
+    bench.until_drained().await;
+    bench
+        .until("the commit is recognised", async || {
+            registry.text().contains("shock_consumer_unknown_commits_total 1")
+        })
+        .await;
+    bench.events(FIRST, "later", 3);
+    bench.until_drained().await;
+    assert_eq!(bench.count(EVENTS).await, 9);
+    shutdown.cancel();
+    task.await.expect("does not panic").expect("stops well");
+}
+
+#[tokio::test]
+async fn the_runtime_role_applies_without_the_right_to_make_tables() {
+    let bench = Bench::new(postgres().await).await;
+    let role = format!("runtime_{}", std::process::id());
+    bench.base.sql(&format!("create role {role} login")).await;
+    match bench.base.store().await {
+        Store::Postgres(store) => store.grant(&role).await.expect("grants"),
+        Store::Sqlite(_) => unreachable!("this case is PostgreSQL's"),
+    }
+    let (_, address) = url(&bench.base).rsplit_once('@').expect("a URL with a user");
+    let config =
+        PostgresConfig { url: format!("postgres://{role}@{address}"), connections_max: 2 };
+    let store = Store::Postgres(PostgresStore::connect(&config, PIPELINE).expect("a valid URL"));
+    assert!(store.migrate().await.is_err(), "it may not make tables");
+    let (registry, shutdown) = (Registry::new(), Shutdown::new());
+    let consumer = bench.consumer(store, &registry, Health::new(bench.clock.clone()));
+    let task = tokio::spawn(consumer.run(shutdown.clone()));
+    bench.events(FIRST, "a", 3);
+    bench.append(FIRST, NOON, "acme", "{");
+    bench.until_drained().await;
+    assert_eq!(bench.count(EVENTS).await, 3);
+    shutdown.cancel();
+    task.await.expect("does not panic").expect("stops well");
+    bench.base.sql(&format!("drop owned by {role}; drop role {role}")).await;
+}
+
+#[tokio::test]
+async fn the_batch_statement_never_scans_the_ids() {
+    let bench = Bench::new(postgres().await).await;
+    bench.events(FIRST, "a", 50);
+    bench.drain().await.stop().await;
+    let bucket = NOON.0.div_euclid(WINDOW.as_millis() as i64);
+    let fill = format!(
+        "select pipeline.shock_ensure_buckets({0}, {1}); \
+         insert into pipeline.processed_ids \
+         select {0} + n % 3, 'acme', sha256(n::text::bytea), 1, 0, n, n \
+         from generate_series(1, 60000) n; analyze pipeline.processed_ids",
+        bucket - 1,
+        bucket + 1,
+    );
+    bench.base.sql(&fill).await;
+    let records = bench.log.records();
+    let batch = Batch::decode(
+        &records,
+        &Context {
+            id: FIRST,
+            epoch: Epoch(1),
+            expected: Offset(0),
+            width: Width::of_window(WINDOW),
+            now: NOON,
+            router: &Bench::router(),
+            refused: &BTreeMap::new(),
+        },
+    )
+    .expect("a batch");
+    let Store::Postgres(store) = bench.base.store().await else {
+        unreachable!("this case is PostgreSQL's")
+    };
+    let plan = store.apply_plan(&batch).await.expect("a plan");
+    let ids: Vec<_> = plan.iter().filter(|line| line.contains("processed_ids")).collect();
+    assert!(ids.iter().any(|line| line.contains("Index")), "{plan:#?}");
+    let scans = |line: &&String| {
+        ["processed_ids", "parked", "progress"].iter().any(|table| line.contains(table))
+            && line.contains("Seq Scan")
+    };
+    assert_eq!(plan.iter().filter(|line| scans(line) && !line.contains("progress")).count(), 0,
+        "{plan:#?}");
+}

@@ -4,7 +4,7 @@
 
 -- The one row that says what this schema was made for.
 create table pipeline (
-    only boolean primary key default true check (only),
+    singleton boolean primary key default true check (singleton),
     name text not null,
     -- Ids are numbered by it: another width would make every stored id invisible.
     bucket_ms bigint check (bucket_ms > 0)

@@ -2,7 +2,7 @@
 -- milliseconds since the Unix epoch, JSON is text as it came.
 
 create table pipeline (
-    only integer primary key default 1 check (only = 1),
+    singleton integer primary key default 1 check (singleton = 1),
     name text not null,
     bucket_ms integer check (bucket_ms > 0)
 ) strict;

@@ -144,7 +144,7 @@ impl SqliteStore {
 
     pub(super) async fn migrate(&self) -> Result<(), SchemaError> {
         MIGRATOR.run(&self.writer).await?;
-        sqlx::query("insert into pipeline (only, name) values (1, ?1) on conflict do nothing")
+        sqlx::query("insert into pipeline (singleton, name) values (1, ?1) on conflict do nothing")
             .bind(&self.pipeline)
             .execute(&self.writer)
             .await?;

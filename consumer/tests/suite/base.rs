@@ -1,0 +1,125 @@
+//! The store under test: a file of its own, or a schema in a database of its own.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use consumer::Store;
+use consumer::store::{PostgresStore, SqliteStore};
+use shared::config::PostgresConfig;
+use shared::position::PartitionId;
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{AssertSqlSafe, PgPool, SqlitePool};
+use tempfile::TempDir;
+
+pub const PIPELINE: &str = "suite";
+
+pub enum Base {
+    Sqlite { _directory: TempDir, path: PathBuf, pool: SqlitePool },
+    Postgres { url: String, pool: PgPool },
+}
+
+impl Base {
+    /// A new file.
+    pub async fn sqlite() -> Self {
+        let directory = TempDir::new().expect("a temporary directory");
+        let path = directory.path().join("effects.sqlite");
+        let options = SqliteConnectOptions::new().filename(&path).create_if_missing(true);
+        let pool = SqlitePool::connect_with(options).await.expect("opens");
+        Self::Sqlite { _directory: directory, path, pool }
+    }
+
+    /// A new database on the server at `url`.
+    pub async fn postgres(url: &str) -> Self {
+        use std::sync::atomic::{AtomicU32, Ordering};
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let name =
+            format!("suite_{}_{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let server = PgPool::connect(url).await.expect("the server of SHOCK_SERVICES answers");
+        let create = format!("create database {name}");
+        sqlx::raw_sql(AssertSqlSafe(create)).execute(&server).await.expect("creates a database");
+        server.close().await;
+        let (server, _) = url.rsplit_once('/').expect("a URL with a database");
+        let url = format!("{server}/{name}");
+        let pool = PgPool::connect(&url).await.expect("the new database answers");
+        Self::Postgres { url, pool }
+    }
+
+    /// A new handle, with connections of its own: another process, as far as the database knows.
+    pub async fn store(&self) -> Store {
+        match self {
+            Self::Sqlite { path, .. } => {
+                Store::Sqlite(SqliteStore::open(path, PIPELINE).await.expect("opens"))
+            }
+            Self::Postgres { url, .. } => {
+                let config = PostgresConfig { url: url.clone(), connections_max: 4 };
+                Store::Postgres(PostgresStore::connect(&config, PIPELINE).expect("a valid URL"))
+            }
+        }
+    }
+
+    /// Runs statements; `pipeline.` stands for the pipeline's schema.
+    pub async fn sql(&self, sql: &str) {
+        let sql = self.named(sql);
+        match self {
+            Self::Sqlite { pool, .. } => {
+                sqlx::raw_sql(AssertSqlSafe(sql)).execute(pool).await.expect("runs");
+            }
+            Self::Postgres { pool, .. } => {
+                sqlx::raw_sql(AssertSqlSafe(sql)).execute(pool).await.expect("runs");
+            }
+        }
+    }
+
+    /// One number.
+    pub async fn count(&self, sql: &str) -> i64 {
+        let sql = AssertSqlSafe(self.named(sql));
+        match self {
+            Self::Sqlite { pool, .. } => sqlx::query_scalar(sql).fetch_one(pool).await,
+            Self::Postgres { pool, .. } => sqlx::query_scalar(sql).fetch_one(pool).await,
+        }
+        .expect("counts")
+    }
+
+    /// Texts, in the query's order.
+    pub async fn texts(&self, sql: &str) -> Vec<String> {
+        let sql = AssertSqlSafe(self.named(sql));
+        match self {
+            Self::Sqlite { pool, .. } => sqlx::query_scalar(sql).fetch_all(pool).await,
+            Self::Postgres { pool, .. } => sqlx::query_scalar(sql).fetch_all(pool).await,
+        }
+        .expect("selects")
+    }
+
+    pub async fn positions(&self) -> BTreeMap<PartitionId, i64> {
+        let store = self.store().await;
+        let rows = store.positions().await.expect("positions");
+        store.close().await;
+        rows.into_iter().map(|row| (row.id, row.stored.next.0)).collect()
+    }
+
+    /// Makes the database refuse events of this type for their content.
+    pub async fn refuse_type(&self, name: &str) {
+        match self {
+            Self::Sqlite { .. } => {
+                self.sql(&format!(
+                    "create trigger refuse before insert on events when new.type = '{name}' \
+                     begin select raise(abort, 'refused'); end"
+                ))
+                .await;
+            }
+            Self::Postgres { .. } => {
+                self.sql(&format!(
+                    "alter table pipeline.events add constraint refuse check (type <> '{name}')"
+                ))
+                .await;
+            }
+        }
+    }
+
+    fn named(&self, sql: &str) -> String {
+        match self {
+            Self::Sqlite { .. } => sql.replace("pipeline.", ""),
+            Self::Postgres { .. } => sql.replace("pipeline.", "\"shock_suite\"."),
+        }
+    }
+}

@@ -1,0 +1,365 @@
+//! The cases. Each takes a fresh store.
+
+use consumer::lookup::{Fate, Place};
+use consumer::store::SchemaError;
+use consumer::{ConsumerError, Lookup};
+use shared::Shutdown;
+use shared::clock::Millis;
+use shared::health::Health;
+use shared::log::Scanner;
+use shared::metrics::Registry;
+use shared::tenant::TenantId;
+
+use super::base::Base;
+use super::{Bench, FIRST, NOON, SECOND, WINDOW};
+
+const EVENTS: &str = "select count(*) from pipeline.events";
+const PARKED: &str = "select count(*) from pipeline.parked";
+const APPLIED_METRIC: &str = r#"shock_consumer_applied_total{class="transactional"}"#;
+const DUPLICATES_METRIC: &str = r#"shock_consumer_duplicates_total{class="transactional"}"#;
+const CONFLICT_METRIC: &str = r#"shock_consumer_id_conflict_total{class="transactional"}"#;
+
+fn width_ms() -> i64 {
+    WINDOW.as_millis() as i64
+}
+
+fn tenant() -> TenantId {
+    TenantId::parse("acme").expect("a valid name")
+}
+
+pub async fn an_identity_has_one_effect_within_and_across_batches(base: Base) {
+    let bench = Bench::new(base).await;
+    for round in 0..3 {
+        for n in 0..10 {
+            bench.event(FIRST, Millis(NOON.0 + round), &format!("e-{n}"), n);
+            bench.event(FIRST, Millis(NOON.0 + round), &format!("e-{n}"), n);
+        }
+    }
+    // The same ids in another partition, as after a change of routes.
+    bench.events(SECOND, "e", 10);
+    let running = bench.drain().await;
+    assert_eq!(bench.count(EVENTS).await, 10);
+    bench
+        .until("every record is counted", async || {
+            running.metric(APPLIED_METRIC) + running.metric(DUPLICATES_METRIC) == 70
+        })
+        .await;
+    assert_eq!(running.metric(APPLIED_METRIC), 10);
+    assert_eq!(bench.log.mirrored(FIRST).map(|next| next.0), Some(60));
+    running.stop().await;
+}
+
+pub async fn what_is_applied_is_what_was_posted(base: Base) {
+    let bench = Bench::new(base).await;
+    let value = r#"{"id":"1","source":"/s","type":"t","subject":"x/1","time":"no time at all",
+        "data":{"n":1.5,"text":"ü \" \\ \n"},"extra":[1]}"#;
+    bench.append(FIRST, NOON, "acme/x", value);
+    bench.drain().await.stop().await;
+    let rows = bench
+        .base
+        .texts(
+            "select tenant || '|' || source || '|' || id || '|' || type || '|' || subject || '|' \
+             || time from pipeline.events",
+        )
+        .await;
+    assert_eq!(rows, ["acme|/s|1|t|x/1|no time at all"]);
+    let tail = bench.base.store().await.tail(5).await.expect("tail");
+    let data: serde_json::Value = serde_json::from_str(&tail[0].data).expect("JSON");
+    assert_eq!(data, serde_json::json!({"n": 1.5, "text": "ü \" \\ \n"}));
+    assert_eq!(tail[0].received_at, NOON);
+}
+
+pub async fn both_sides_of_a_buckets_edge_are_one_window(base: Base) {
+    let bench = Bench::new(base).await;
+    let edge = NOON.0.div_euclid(width_ms()) * width_ms();
+    // In either order: a late record of the earlier bucket is a duplicate too.
+    bench.event(FIRST, Millis(edge - 1), "forth", 1);
+    bench.event(FIRST, Millis(edge), "forth", 1);
+    bench.event(FIRST, Millis(edge), "back", 1);
+    bench.event(FIRST, Millis(edge - 1), "back", 1);
+    bench.drain().await.stop().await;
+    // Across batches and processes, a whole window apart.
+    bench.event(FIRST, Millis(edge - width_ms()), "back", 1);
+    bench.event(FIRST, Millis(edge - 1 + width_ms()), "forth", 1);
+    bench.drain().await.stop().await;
+    let rows = bench.base.texts("select id from pipeline.events order by log_offset").await;
+    assert_eq!(rows, ["forth", "back"], "one bucket apart is a duplicate");
+    bench.event(FIRST, Millis(edge + 2 * width_ms()), "forth", 1);
+    bench.drain().await.stop().await;
+    assert_eq!(bench.count(EVENTS).await, 3, "three buckets apart is a new event");
+}
+
+pub async fn a_crash_at_any_step_is_replayed_once(base: Base) {
+    let mut bench = Bench::new(base).await;
+    bench.config.batch_records_max = 3;
+    bench.events(FIRST, "a", 40);
+    bench.events(SECOND, "b", 40);
+    // The run is dropped, its workers with it, after ever more turns of the scheduler: each time at
+    // another await point of the way.
+    for turns in (1..40).map(|n: u32| 4 * n * n) {
+        let registry = Registry::new();
+        let health = Health::new(bench.clock.clone());
+        let consumer = bench.consumer(bench.base.store().await, &registry, health);
+        let crash = async {
+            for _ in 0..turns {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! {
+            ended = consumer.run(Shutdown::new()) => panic!("ended by itself: {ended:?}"),
+            () = crash => {}
+        }
+    }
+    bench.drain().await.stop().await;
+    assert_eq!(bench.count(EVENTS).await, 80);
+    let rows = bench
+        .base
+        .texts("select id from pipeline.events where partition = 0 order by log_offset")
+        .await;
+    let expected: Vec<_> = (0..40).map(|n| format!("a-{n}")).collect();
+    assert_eq!(rows, expected, "in order");
+}
+
+pub async fn a_zombie_is_fenced(base: Base) {
+    let bench = Bench::new(base).await;
+    bench.events(FIRST, "before", 5);
+    let zombie = bench.drain().await;
+    let owner = bench.start().await;
+    bench
+        .until("the second one has claimed", async || {
+            bench.count("select min(epoch) from pipeline.progress").await == 2
+        })
+        .await;
+    bench.events(FIRST, "after", 40);
+    bench.until_drained().await;
+    bench
+        .until("the zombie is fenced", async || {
+            zombie.metric("shock_consumer_fenced_total") >= 1
+        })
+        .await;
+    assert_eq!(owner.metric("shock_consumer_fenced_total"), 0);
+    assert_eq!(bench.count(EVENTS).await, 45);
+    zombie.stop().await;
+    owner.stop().await;
+}
+
+pub async fn a_database_that_went_back_is_replayed(base: Base) {
+    const TABLES: [&str; 4] = ["progress", "processed_ids", "events", "parked"];
+    let bench = Bench::new(base).await;
+    bench.events(FIRST, "old", 10);
+    let running = bench.drain().await;
+    for table in TABLES {
+        let copy = format!("create table copy_{table} as select * from pipeline.{table}");
+        bench.base.sql(&copy).await;
+    }
+    bench.events(FIRST, "lost", 20);
+    bench.append(FIRST, NOON, "acme", "no event");
+    bench.until_drained().await;
+    assert_eq!(bench.count(EVENTS).await, 30);
+
+    let mut restore = "begin;".to_owned();
+    for table in TABLES {
+        restore += &format!(
+            "delete from pipeline.{table}; insert into pipeline.{table} select * from copy_{table};"
+        );
+    }
+    bench.base.sql(&(restore + "commit")).await;
+    bench.events(FIRST, "new", 3);
+    bench.until_drained().await;
+    assert_eq!(bench.count(EVENTS).await, 33);
+    assert_eq!(bench.count(PARKED).await, 1);
+    assert_eq!(running.metric("shock_consumer_database_went_back_total"), 1);
+    running.stop().await;
+}
+
+pub async fn poison_is_parked_and_the_flow_goes_on(base: Base) {
+    let bench = Bench::new(base).await;
+    let late = Millis(NOON.0 - 367 * 24 * 3_600_000);
+    bench.event(FIRST, NOON, "1", 1);
+    bench.append(FIRST, NOON, "acme", "{");
+    bench.append(FIRST, NOON, "", r#"{"id":"2","type":"t"}"#);
+    bench.append(FIRST, NOON, "acme", "");
+    bench.append(FIRST, NOON, "acme", r#"{"id":"nul\u0000","type":"t"}"#);
+    bench.event(FIRST, late, "3", 1);
+    bench.event(FIRST, Millis(NOON.0 + 25 * 3_600_000), "4", 1);
+    bench.event(FIRST, NOON, "5", 1);
+    let running = bench.drain().await;
+    let reasons =
+        bench.base.texts("select reason from pipeline.parked order by log_offset").await;
+    let expected = [
+        "value_not_json",
+        "key_without_tenant",
+        "empty_value",
+        "text_has_nul",
+        "timestamp_out_of_range",
+        "timestamp_out_of_range",
+    ];
+    assert_eq!(reasons, expected);
+    assert_eq!(bench.base.texts("select id from pipeline.events order by 1").await, ["1", "5"]);
+    let line =
+        r#"shock_consumer_parked_total{class="transactional",reason="timestamp_out_of_range"}"#;
+    bench.until("it is counted", async || running.metric(line) == 2).await;
+    running.stop().await;
+    // A replay from the beginning parks nothing twice and applies nothing twice.
+    bench.base.sql("update pipeline.progress set next_offset = 0").await;
+    bench.drain().await.stop().await;
+    assert_eq!((bench.count(PARKED).await, bench.count(EVENTS).await), (6, 2));
+}
+
+pub async fn bisecting_finds_exactly_the_refused_record(base: Base) {
+    let bench = Bench::new(base).await;
+    bench.base.refuse_type("refuse.me").await;
+    bench.events(FIRST, "a", 11);
+    bench.append(FIRST, NOON, "acme", r#"{"id":"bad","type":"refuse.me"}"#);
+    bench.events(FIRST, "b", 20);
+    // A retry of what is parked is a duplicate, even if the database would take it now.
+    bench.append(FIRST, NOON, "acme", r#"{"id":"bad","type":"refuse.me"}"#);
+    let running = bench.drain().await;
+    assert_eq!(bench.count(EVENTS).await, 31);
+    let parked =
+        bench.base.texts("select reason || ' ' || log_offset from pipeline.parked").await;
+    assert_eq!(parked, ["refused_by_store 11"]);
+    assert_eq!(bench.count("select count(sqlstate) from pipeline.parked").await, 1);
+    let rows = bench.base.texts("select id from pipeline.events order by log_offset").await;
+    let expected: Vec<_> = (0..11)
+        .map(|n| format!("a-{n}"))
+        .chain((0..20).map(|n| format!("b-{n}")))
+        .collect();
+    assert_eq!(rows, expected);
+    assert!(running.metric("shock_consumer_bisections_total") <= 10);
+    running.stop().await;
+}
+
+pub async fn a_statement_nobodys_record_is_to_blame_for_halts(base: Base) {
+    let bench = Bench::new(base).await;
+    bench.base.sql("alter table pipeline.events rename to elsewhere").await;
+    bench.events(FIRST, "a", 5);
+    let running = bench.start().await;
+    let line = r#"shock_consumer_halted{class="transactional",partition="0",reason="statement"}"#;
+    bench.until("it halts", async || running.metric(line) == 1).await;
+    assert_eq!(bench.count(PARKED).await, 0);
+    assert_eq!(running.health.live(), Ok(()));
+    running.stop().await;
+    bench.base.sql("alter table pipeline.elsewhere rename to events").await;
+    bench.drain().await.stop().await;
+    assert_eq!(bench.count(EVENTS).await, 5);
+}
+
+pub async fn a_gap_halts_only_its_partition(base: Base) {
+    let bench = Bench::new(base).await;
+    bench.events(FIRST, "a", 5);
+    bench.drain().await.stop().await;
+    bench.base.sql("update pipeline.progress set next_offset = 100 where partition = 0").await;
+    bench.events(SECOND, "b", 5);
+    let running = bench.start().await;
+    let line = r#"shock_consumer_halted{class="transactional",partition="0",reason="log_gap"}"#;
+    bench.until("it halts", async || running.metric(line) == 1).await;
+    bench.until("the other goes on", async || bench.count(EVENTS).await == 10).await;
+    running.stop().await;
+}
+
+pub async fn an_id_with_another_payload_is_counted(base: Base) {
+    let bench = Bench::new(base).await;
+    bench.event(FIRST, NOON, "a", 1);
+    bench.event(FIRST, NOON, "a", 2);
+    let running = bench.drain().await;
+    bench.event(FIRST, Millis(NOON.0 + width_ms()), "a", 3);
+    bench.event(FIRST, NOON, "a", 4);
+    bench.event(FIRST, NOON, "a", 4);
+    bench.event(FIRST, NOON, "b", 4);
+    bench.until_drained().await;
+    assert_eq!(bench.count(EVENTS).await, 2);
+    bench
+        .until("every record is counted", async || running.metric(DUPLICATES_METRIC) == 4)
+        .await;
+    assert!(running.metric(CONFLICT_METRIC) >= 2, "within a batch and across");
+    running.stop().await;
+}
+
+pub async fn a_look_up_says_what_became_of_an_event(base: Base) {
+    let bench = Bench::new(base).await;
+    bench.event(FIRST, NOON, "applied", 1);
+    bench.event(FIRST, Millis(0), "parked", 1);
+    bench.drain().await.stop().await;
+    let home = Bench::router().partition(FIRST.class, b"acme");
+    let before = bench.log.range(home).expect("memory is readable").1;
+    bench.event(home, NOON, "earlier", 1);
+    bench.event(home, NOON, "pending", 1);
+    let scanner = Scanner::Memory(bench.log.clone());
+    let store = bench.base.store().await;
+    let lookup = Lookup::new(store, scanner, Bench::router(), vec!["/other".to_owned()]);
+    let find = async |id: &str| lookup.find(tenant(), None, id).await.expect("an answer");
+    match find("applied").await {
+        Fate::Applied { position, applied_at_ms } => {
+            assert_eq!(position, Place { class: "transactional", partition: 0, offset: 0 });
+            assert!(applied_at_ms.is_some());
+        }
+        other => panic!("{other:?}"),
+    }
+    match find("parked").await {
+        Fate::Parked { reason, .. } => assert_eq!(reason, "timestamp_out_of_range"),
+        other => panic!("{other:?}"),
+    }
+    match find("pending").await {
+        Fate::Pending { position, behind } => {
+            assert_eq!((position.offset, behind), (before.0 + 1, 1));
+        }
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(find("nowhere").await, Fate::Unknown { scanned: 2, complete: true });
+    let elsewhere = lookup.find(tenant(), Some("/other"), "applied").await.expect("an answer");
+    assert!(matches!(elsewhere, Fate::Unknown { .. }));
+
+    let tail = lookup.tail(10).await.expect("tail");
+    assert_eq!(tail.iter().map(|event| event.id.as_str()).collect::<Vec<_>>(), ["applied"]);
+    let views = lookup.partitions().await.expect("partitions");
+    let view = views.iter().find(|view| view.class == "transactional" && view.lag_records > Some(0));
+    assert_eq!(view.and_then(|view| view.lag_records), Some(2));
+    assert!(view.is_some_and(|view| view.lag_ms > Some(0)));
+}
+
+pub async fn a_store_of_another_window_or_version_is_refused(base: Base) {
+    let mut bench = Bench::new(base).await;
+    bench.drain().await.stop().await;
+    bench.config.dedupe_window = 2 * WINDOW;
+    let refused = bench.start().await.ended().await;
+    assert!(matches!(refused, Err(ConsumerError::Schema(SchemaError::Width { .. }))));
+    bench.base.sql("update pipeline._sqlx_migrations set version = 9999").await;
+    let refused = bench.start().await.ended().await;
+    assert!(matches!(refused, Err(ConsumerError::Schema(SchemaError::Newer(9_999)))));
+}
+
+/// Makes one test per case, each on a fresh store from `$base`.
+macro_rules! suite {
+    ($base:path: $($case:ident)*) => {
+        $(
+            #[tokio::test]
+            async fn $case() {
+                suite::cases::$case($base().await).await;
+            }
+        )*
+    };
+}
+
+/// Every case, for one kind of store.
+macro_rules! all_cases {
+    ($base:path) => {
+        suite! { $base:
+            an_identity_has_one_effect_within_and_across_batches
+            what_is_applied_is_what_was_posted
+            both_sides_of_a_buckets_edge_are_one_window
+            a_crash_at_any_step_is_replayed_once
+            a_zombie_is_fenced
+            a_database_that_went_back_is_replayed
+            poison_is_parked_and_the_flow_goes_on
+            bisecting_finds_exactly_the_refused_record
+            a_statement_nobodys_record_is_to_blame_for_halts
+            a_gap_halts_only_its_partition
+            an_id_with_another_payload_is_counted
+            a_look_up_says_what_became_of_an_event
+            a_store_of_another_window_or_version_is_refused
+        }
+    };
+}
+
+pub(crate) use {all_cases, suite};

@@ -1,0 +1,170 @@
+//! The suite: what a consumer promises, written once and run on every store.
+//!
+//! The log is the memory log; the store is real. Nothing here sleeps to wait: [`Bench::until`] asks
+//! for a condition with a deadline.
+
+pub mod base;
+pub mod cases;
+
+use std::time::Duration;
+
+use consumer::{Consumer, ConsumerError, Store};
+use shared::Shutdown;
+use shared::clock::{Clock, Millis};
+use shared::config::ConsumerConfig;
+use shared::health::Health;
+use shared::log::memory::MemoryLog;
+use shared::log::{Acks, NewRecord, Subscription};
+use shared::metrics::Registry;
+use shared::position::{Class, Partition, PartitionId};
+use shared::route::Router;
+use tokio::task::JoinHandle;
+
+use self::base::Base;
+
+/// Noon of some day: far from a bucket's edge.
+pub const NOON: Millis = Millis(1_750_075_200_000);
+/// The deduplication window of the suite.
+pub const WINDOW: Duration = Duration::from_secs(3_600);
+/// The instance that runs unless a case names another.
+pub const INSTANCE: &str = "consumer-0";
+
+/// The partition most cases use.
+pub const FIRST: PartitionId =
+    PartitionId { class: Class::Transactional, partition: Partition(0) };
+/// Its neighbour.
+pub const SECOND: PartitionId =
+    PartitionId { class: Class::Transactional, partition: Partition(1) };
+
+/// A log, a store and a clock.
+pub struct Bench {
+    pub base: Base,
+    pub log: MemoryLog,
+    pub clock: Clock,
+    pub config: ConsumerConfig,
+}
+
+/// A consumer that runs.
+pub struct Running {
+    pub registry: Registry,
+    pub health: Health,
+    shutdown: Shutdown,
+    task: JoinHandle<Result<(), ConsumerError>>,
+}
+
+impl Bench {
+    pub async fn new(base: Base) -> Self {
+        base.store().await.migrate().await.expect("migrates");
+        Self {
+            base,
+            log: MemoryLog::new([FIRST, SECOND]),
+            clock: Clock::manual(NOON),
+            config: ConsumerConfig {
+                pipeline: base::PIPELINE.to_owned(),
+                instance: INSTANCE.to_owned(),
+                batch_records_max: 16,
+                batch_bytes_max: 1 << 20,
+                poll_wait: Duration::from_millis(20),
+                dedupe_window: WINDOW,
+                retry_backoff_min: Duration::from_millis(1),
+                retry_backoff_max: Duration::from_millis(20),
+                drain_timeout: Duration::from_secs(5),
+            },
+        }
+    }
+
+    pub fn router() -> Router {
+        Router::new([1, 2, 1], Vec::new())
+    }
+
+    pub fn consumer(&self, store: Store, registry: &Registry, health: Health) -> Consumer {
+        let subscription = Subscription::Memory(self.log.subscribe());
+        let clock = self.clock.clone();
+        Consumer::new(&self.config, store, subscription, Self::router(), health, registry, clock)
+    }
+
+    /// Starts a consumer with a store handle of its own.
+    pub async fn start(&self) -> Running {
+        let (registry, shutdown) = (Registry::new(), Shutdown::new());
+        let health = Health::new(self.clock.clone());
+        let consumer = self.consumer(self.base.store().await, &registry, health.clone());
+        let task = tokio::spawn(consumer.run(shutdown.clone()));
+        Running { registry, health, shutdown, task }
+    }
+
+    /// Runs a consumer until everything in the log is applied.
+    pub async fn drain(&self) -> Running {
+        let running = self.start().await;
+        self.until_drained().await;
+        running
+    }
+
+    pub async fn until_drained(&self) {
+        self.until("the position is the log's end", async || {
+            let positions = self.base.positions().await;
+            [FIRST, SECOND].into_iter().all(|id| {
+                let end = self.log.range(id).expect("memory is readable").1;
+                end.0 == 0 || positions.get(&id) == Some(&end.0)
+            })
+        })
+        .await;
+    }
+
+    /// Waits for a condition, at most 30 s.
+    pub async fn until(&self, what: &str, mut holds: impl AsyncFnMut() -> bool) {
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
+        while !holds().await {
+            assert!(tokio::time::Instant::now() < deadline, "not in 30 s: {what}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Appends one record.
+    pub fn append(&self, id: PartitionId, at: Millis, key: &str, value: &str) {
+        let acks = Acks::new(1);
+        let record = NewRecord {
+            id,
+            timestamp: at,
+            key: key.as_bytes(),
+            value: value.as_bytes(),
+            headers: &[],
+        };
+        shared::log::Log::Memory(self.log.clone()).append(&record, acks.ticket(0));
+        acks.outcome(0).expect("appended");
+    }
+
+    /// Appends an event of tenant `acme`.
+    pub fn event(&self, id: PartitionId, at: Millis, event_id: &str, data: i64) {
+        let value = format!(r#"{{"id":"{event_id}","type":"order.paid","data":{{"n":{data}}}}}"#);
+        self.append(id, at, "acme", &value);
+    }
+
+    /// Appends `count` distinct events.
+    pub fn events(&self, id: PartitionId, prefix: &str, count: usize) {
+        for n in 0..count {
+            self.event(id, NOON, &format!("{prefix}-{n}"), n as i64);
+        }
+    }
+
+    pub async fn count(&self, sql: &str) -> i64 {
+        self.base.count(sql).await
+    }
+}
+
+impl Running {
+    /// The value of a metric's line, 0 where it is absent.
+    pub fn metric(&self, line: &str) -> i64 {
+        let text = self.registry.text();
+        let found = text.lines().find_map(|one| one.strip_prefix(line)?.strip_prefix(' '));
+        found.map_or(0, |value| value.parse::<f64>().expect("a number") as i64)
+    }
+
+    pub async fn stop(self) {
+        self.shutdown.cancel();
+        self.task.await.expect("does not panic").expect("stops well");
+    }
+
+    pub async fn ended(self) -> Result<(), ConsumerError> {
+        self.task.await.expect("does not panic")
+    }
+}
