@@ -20,7 +20,7 @@ impl Backoff {
     }
 
     /// The next wait: anything from nothing to the current bound, which then doubles.
-    pub fn next(&mut self) -> Duration {
+    pub fn next_wait(&mut self) -> Duration {
         let bound = self.next.min(self.max);
         self.next = bound.saturating_mul(2).min(self.max);
         bound.mul_f64(rand::rng().random_range(0.0..=1.0))
@@ -41,9 +41,9 @@ mod tests {
         let (min, max) = (Duration::from_millis(10), Duration::from_millis(35));
         let mut backoff = Backoff::new(min, max);
         for bound_ms in [10, 20, 35, 35] {
-            assert!(backoff.next() <= Duration::from_millis(bound_ms));
+            assert!(backoff.next_wait() <= Duration::from_millis(bound_ms));
         }
         backoff.reset();
-        assert!(backoff.next() <= min);
+        assert!(backoff.next_wait() <= min);
     }
 }

@@ -39,6 +39,12 @@ pub enum ConsumerError {
     /// The store is not one this program may write to.
     #[error(transparent)]
     Schema(#[from] SchemaError),
+    /// The log let us go although nobody asked it to: another member of the same name took over.
+    #[error(
+        "the membership in the consumer group ended; is another consumer running with the same \
+         consumer.instance?"
+    )]
+    Expelled,
 }
 
 /// The consuming side of one process.
@@ -107,14 +113,14 @@ impl Consumer {
                     Some(change) => self.follow(change).await,
                     None => break,
                 },
-                Some(request) = self.requests.1.recv() => self.answer(request).await,
+                Some(request) = self.requests.1.recv() => self.answer(request),
                 Some(ended) = self.workers.join_next_with_id() => self.ended(ended),
                 _ = tick.tick() => {}
             }
         }
         let left: Vec<_> = self.running.keys().copied().collect();
         self.drain(&left).await;
-        Ok(())
+        if self.leaving { Ok(()) } else { Err(ConsumerError::Expelled) }
     }
 
     /// Checks the store, however long it is away.
@@ -142,7 +148,7 @@ impl Consumer {
             warn!(%error, "the store cannot be checked, trying again");
             tokio::select! {
                 () = shutdown.cancelled() => return Ok(()),
-                () = tokio::time::sleep(backoff.next()) => {}
+                () = tokio::time::sleep(backoff.next_wait()) => {}
             }
         }
     }
@@ -213,14 +219,17 @@ impl Consumer {
         }
     }
 
-    async fn answer(&mut self, request: Request) {
-        // A worker that was stopped meanwhile does not listen any more.
+    /// Passes a worker's request on. The answers are waited for elsewhere: the log gives none while
+    /// it waits for us to hand partitions back. A worker that was stopped meanwhile hears none.
+    fn answer(&self, request: Request) {
         match request {
             Request::FirstPosition(id, reply) => {
-                let _ = reply.send(self.subscription.first_position(id).await);
+                let asked = self.subscription.first_position(id);
+                tokio::spawn(async move { reply.send(asked.await) });
             }
             Request::Start(id, from, reply) => {
-                let _ = reply.send(self.subscription.start(id, from).await);
+                let asked = self.subscription.start(id, from);
+                tokio::spawn(async move { reply.send(asked.await) });
             }
         }
     }

@@ -108,7 +108,7 @@ pub fn of_sqlite(code: &str) -> Failure {
         // PERM, READONLY, IOERR, FULL, CANTOPEN, AUTH: the file system wants somebody.
         Ok(3 | 8 | 10 | 13 | 14 | 23) => Failure::RetryAlarm,
         // TOOBIG, CONSTRAINT, MISMATCH.
-        Ok(18 | 19 | 20) => Failure::Data,
+        Ok(18..=20) => Failure::Data,
         // ERROR (syntax, missing object), INTERNAL, CORRUPT, SCHEMA, MISUSE, NOTADB, the rest.
         _ => Failure::Halt,
     }

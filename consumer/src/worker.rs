@@ -21,7 +21,7 @@ use shared::log::{ReadBounds, ReadError, Reader, Record};
 use shared::position::{Offset, PartitionId};
 use shared::route::Router;
 use tokio::sync::{mpsc, oneshot, watch};
-use tracing::{error, info, warn};
+use tracing::{debug, error, warn};
 
 use self::bisect::Bisect;
 use crate::backoff::Backoff;
@@ -243,7 +243,7 @@ impl Worker {
                     self.backoff.reset();
                     // An older copy of the database may lack tables this worker once made.
                     self.buckets.clear();
-                    info!(partition = %self.id, epoch = claim.epoch.0, next = claim.next.0,
+                    debug!(partition = %self.id, epoch = claim.epoch.0, next = claim.next.0,
                         "partition claimed");
                     return Ok(claim);
                 }
@@ -400,7 +400,7 @@ impl Worker {
 
     async fn wait(&mut self) -> Result<(), End> {
         self.heartbeat.beat();
-        let wait: Duration = self.backoff.next();
+        let wait: Duration = self.backoff.next_wait();
         tokio::select! {
             _ = self.stop.wait_for(|stop| *stop) => Err(End::Stopped),
             () = tokio::time::sleep(wait) => Ok(()),

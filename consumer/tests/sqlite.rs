@@ -1,5 +1,6 @@
 //! The suite on SQLite.
 
+#[expect(dead_code, reason = "the other store's half is used by the other test")]
 mod suite;
 
 use self::suite::base::Base;

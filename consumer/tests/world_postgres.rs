@@ -1,6 +1,7 @@
 //! The suite on a real PostgreSQL, and what only a server can do to a consumer: hold a lock, kill a
 //! backend, lose an answer, refuse DDL. Needs SHOCK_SERVICES: `cargo xtask test` sets it.
 
+#[expect(dead_code, reason = "the other store's half is used by the other test")]
 mod suite;
 
 use std::collections::BTreeMap;
@@ -68,9 +69,7 @@ async fn a_zombie_waits_for_an_uncommitted_claim_and_is_fenced() {
     bench.events(FIRST, "after", 3);
     until_blocked(&bench).await;
     run(&mut successor, "commit").await;
-    bench
-        .until("it is fenced", async || running.metric("shock_consumer_fenced_total") == 1)
-        .await;
+    bench.until("it is fenced", async || running.metric("shock_consumer_fenced_total") == 1).await;
     assert_eq!(bench.count(EVENTS).await, 3);
     running.stop().await;
 }
@@ -115,7 +114,8 @@ async fn proxy(target: String, swallow: Arc<AtomicBool>) -> u16 {
                 let down = async {
                     let mut bytes = [0; 65_536];
                     while let Ok(n @ 1..) = from_server.read(&mut bytes).await {
-                        if swallow.swap(false, Ordering::SeqCst) {
+                        // A pool's ping is answered by six bytes: not what we wait for.
+                        if n > 6 && swallow.swap(false, Ordering::SeqCst) {
                             return;
                         }
                         if to_client.write_all(&bytes[..n]).await.is_err() {
@@ -138,10 +138,8 @@ async fn a_commit_whose_answer_is_lost_is_recognised() {
     let (scheme, address) = head.rsplit_once('@').expect("a URL with a user");
     let swallow = Arc::new(AtomicBool::new(false));
     let port = proxy(address.to_owned(), Arc::clone(&swallow)).await;
-    let config = PostgresConfig {
-        url: format!("{scheme}@127.0.0.1:{port}/{database}"),
-        connections_max: 2,
-    };
+    let config =
+        PostgresConfig { url: format!("{scheme}@127.0.0.1:{port}/{database}"), connections_max: 1 };
     let store = Store::Postgres(PostgresStore::connect(&config, PIPELINE).expect("a valid URL"));
     let (registry, shutdown) = (Registry::new(), Shutdown::new());
     let consumer = bench.consumer(store, &registry, Health::new(bench.clock.clone()));
@@ -175,8 +173,7 @@ async fn the_runtime_role_applies_without_the_right_to_make_tables() {
         Store::Sqlite(_) => unreachable!("this case is PostgreSQL's"),
     }
     let (_, address) = url(&bench.base).rsplit_once('@').expect("a URL with a user");
-    let config =
-        PostgresConfig { url: format!("postgres://{role}@{address}"), connections_max: 2 };
+    let config = PostgresConfig { url: format!("postgres://{role}@{address}"), connections_max: 2 };
     let store = Store::Postgres(PostgresStore::connect(&config, PIPELINE).expect("a valid URL"));
     assert!(store.migrate().await.is_err(), "it may not make tables");
     let (registry, shutdown) = (Registry::new(), Shutdown::new());
@@ -226,10 +223,5 @@ async fn the_batch_statement_never_scans_the_ids() {
     let plan = store.apply_plan(&batch).await.expect("a plan");
     let ids: Vec<_> = plan.iter().filter(|line| line.contains("processed_ids")).collect();
     assert!(ids.iter().any(|line| line.contains("Index")), "{plan:#?}");
-    let scans = |line: &&String| {
-        ["processed_ids", "parked", "progress"].iter().any(|table| line.contains(table))
-            && line.contains("Seq Scan")
-    };
-    assert_eq!(plan.iter().filter(|line| scans(line) && !line.contains("progress")).count(), 0,
-        "{plan:#?}");
+    assert!(!ids.iter().any(|line| line.contains("Seq Scan")), "{plan:#?}");
 }

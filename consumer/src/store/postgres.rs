@@ -48,7 +48,7 @@ pub struct PostgresStore {
     pipeline: String,
     schema: String,
     pool: PgPool,
-    options: PgConnectOptions,
+    options: Arc<PgConnectOptions>,
     sql: Arc<Statements>,
 }
 
@@ -121,6 +121,7 @@ impl PostgresStore {
             .connect_lazy_with(options.clone());
         let schema = format!("\"shock_{pipeline}\"");
         let sql = Arc::new(Statements::of(&schema));
+        let options = Arc::new(options);
         Ok(Self { pipeline: pipeline.to_owned(), schema, pool, options, sql })
     }
 

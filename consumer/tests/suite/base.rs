@@ -32,8 +32,7 @@ impl Base {
     pub async fn postgres(url: &str) -> Self {
         use std::sync::atomic::{AtomicU32, Ordering};
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        let name =
-            format!("suite_{}_{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let name = format!("suite_{}_{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let server = PgPool::connect(url).await.expect("the server of SHOCK_SERVICES answers");
         let create = format!("create database {name}");
         sqlx::raw_sql(AssertSqlSafe(create)).execute(&server).await.expect("creates a database");

@@ -133,9 +133,7 @@ pub async fn a_zombie_is_fenced(base: Base) {
     bench.events(FIRST, "after", 40);
     bench.until_drained().await;
     bench
-        .until("the zombie is fenced", async || {
-            zombie.metric("shock_consumer_fenced_total") >= 1
-        })
+        .until("the zombie is fenced", async || zombie.metric("shock_consumer_fenced_total") >= 1)
         .await;
     assert_eq!(owner.metric("shock_consumer_fenced_total"), 0);
     assert_eq!(bench.count(EVENTS).await, 45);
@@ -184,8 +182,7 @@ pub async fn poison_is_parked_and_the_flow_goes_on(base: Base) {
     bench.event(FIRST, Millis(NOON.0 + 25 * 3_600_000), "4", 1);
     bench.event(FIRST, NOON, "5", 1);
     let running = bench.drain().await;
-    let reasons =
-        bench.base.texts("select reason from pipeline.parked order by log_offset").await;
+    let reasons = bench.base.texts("select reason from pipeline.parked order by log_offset").await;
     let expected = [
         "value_not_json",
         "key_without_tenant",
@@ -216,15 +213,12 @@ pub async fn bisecting_finds_exactly_the_refused_record(base: Base) {
     bench.append(FIRST, NOON, "acme", r#"{"id":"bad","type":"refuse.me"}"#);
     let running = bench.drain().await;
     assert_eq!(bench.count(EVENTS).await, 31);
-    let parked =
-        bench.base.texts("select reason || ' ' || log_offset from pipeline.parked").await;
+    let parked = bench.base.texts("select reason || ' ' || log_offset from pipeline.parked").await;
     assert_eq!(parked, ["refused_by_store 11"]);
     assert_eq!(bench.count("select count(sqlstate) from pipeline.parked").await, 1);
     let rows = bench.base.texts("select id from pipeline.events order by log_offset").await;
-    let expected: Vec<_> = (0..11)
-        .map(|n| format!("a-{n}"))
-        .chain((0..20).map(|n| format!("b-{n}")))
-        .collect();
+    let expected: Vec<_> =
+        (0..11).map(|n| format!("a-{n}")).chain((0..20).map(|n| format!("b-{n}"))).collect();
     assert_eq!(rows, expected);
     assert!(running.metric("shock_consumer_bisections_total") <= 10);
     running.stop().await;
@@ -269,9 +263,7 @@ pub async fn an_id_with_another_payload_is_counted(base: Base) {
     bench.event(FIRST, NOON, "b", 4);
     bench.until_drained().await;
     assert_eq!(bench.count(EVENTS).await, 2);
-    bench
-        .until("every record is counted", async || running.metric(DUPLICATES_METRIC) == 4)
-        .await;
+    bench.until("every record is counted", async || running.metric(DUPLICATES_METRIC) == 4).await;
     assert!(running.metric(CONFLICT_METRIC) >= 2, "within a batch and across");
     running.stop().await;
 }
@@ -313,7 +305,8 @@ pub async fn a_look_up_says_what_became_of_an_event(base: Base) {
     let tail = lookup.tail(10).await.expect("tail");
     assert_eq!(tail.iter().map(|event| event.id.as_str()).collect::<Vec<_>>(), ["applied"]);
     let views = lookup.partitions().await.expect("partitions");
-    let view = views.iter().find(|view| view.class == "transactional" && view.lag_records > Some(0));
+    let view =
+        views.iter().find(|view| view.class == "transactional" && view.lag_records > Some(0));
     assert_eq!(view.and_then(|view| view.lag_records), Some(2));
     assert!(view.is_some_and(|view| view.lag_ms > Some(0)));
 }

@@ -30,8 +30,7 @@ pub const WINDOW: Duration = Duration::from_secs(3_600);
 pub const INSTANCE: &str = "consumer-0";
 
 /// The partition most cases use.
-pub const FIRST: PartitionId =
-    PartitionId { class: Class::Transactional, partition: Partition(0) };
+pub const FIRST: PartitionId = PartitionId { class: Class::Transactional, partition: Partition(0) };
 /// Its neighbour.
 pub const SECOND: PartitionId =
     PartitionId { class: Class::Transactional, partition: Partition(1) };
