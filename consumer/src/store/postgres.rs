@@ -7,6 +7,7 @@
 //! exactly that.
 
 mod columns;
+mod statements;
 
 use std::str::FromStr;
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Postgres, Row as _};
 use tokio::time::error::Elapsed;
 
 use self::columns::{EventColumns, ParkedColumns};
+use self::statements::Statements;
 use super::schema::{SchemaError, SchemaState, check_pipeline};
 use super::{Applied, AppliedAt, AppliedEvent, ParkedAt, Progress, partition_id};
 use crate::batch::Batch;
@@ -51,58 +53,6 @@ pub struct PostgresStore {
     options: Arc<PgConnectOptions>,
     sql: Arc<Statements>,
 }
-
-/// The statements with the schema's name in them, each prepared once per connection.
-#[derive(Debug)]
-struct Statements {
-    apply: Arc<str>,
-    claim: Arc<str>,
-    seed: Arc<str>,
-    stored: Arc<str>,
-    positions: Arc<str>,
-    ensure: Arc<str>,
-    applied: Arc<str>,
-    parked: Arc<str>,
-    tail: Arc<str>,
-}
-
-const CLAIM: &str = "update pipeline.progress \
-    set epoch = greatest(epoch, $4) + 1, owner = $3, updated_at = now() \
-    where class = $1 and partition = $2 returning epoch, next_offset";
-
-const SEED: &str = "insert into pipeline.progress as p (class, partition, epoch, next_offset, owner) \
-    values ($1, $2, 1, $4, $3) on conflict (class, partition) \
-    do update set epoch = p.epoch + 1, owner = excluded.owner, updated_at = now() \
-    returning epoch, next_offset";
-
-const STORED: &str = "select epoch, next_offset from pipeline.progress \
-    where class = $1 and partition = $2";
-
-const POSITIONS: &str = "select class, partition, epoch, next_offset, owner, record_timestamp, \
-    (extract(epoch from updated_at) * 1000)::bigint as updated_ms \
-    from pipeline.progress order by class, partition";
-
-const ENSURE: &str = "select pipeline.shock_ensure_buckets($1, $2)";
-
-/// The key of each bucket's table begins with the digest: one look-up per bucket.
-const APPLIED: &str = "select p.class, p.partition, p.log_offset, \
-      (extract(epoch from e.applied_at) * 1000)::bigint as applied_ms \
-    from pipeline.processed_ids p left join pipeline.events e \
-      on e.class = p.class and e.partition = p.partition and e.log_offset = p.log_offset \
-    where p.digest = $1 and p.tenant = $2 order by p.bucket desc limit 1";
-
-const PARKED: &str = "select class, partition, log_offset, reason, sqlstate, attempts, state, \
-      (extract(epoch from parked_at) * 1000)::bigint as parked_ms \
-    from pipeline.parked where digest = $1 and tenant = $2";
-
-/// The last n of each partition through the key, then the last n of those: inside a partition the
-/// order of application is the order of offsets.
-const TAIL: &str = "select e.class, e.partition, e.log_offset, e.tenant, e.source, e.id, e.type, \
-      e.subject, (extract(epoch from e.received_at) * 1000)::bigint as received_ms, \
-      (extract(epoch from e.applied_at) * 1000)::bigint as applied_ms, e.data::text as data \
-    from pipeline.progress p cross join lateral (select * from pipeline.events l \
-      where l.class = p.class and l.partition = p.partition order by l.log_offset desc limit $1) e \
-    order by e.applied_at desc, e.log_offset desc limit $1";
 
 impl PostgresStore {
     /// Prepares connections; makes none yet.
@@ -360,23 +310,6 @@ impl PostgresStore {
 
     pub(super) async fn close(&self) {
         self.pool.close().await;
-    }
-}
-
-impl Statements {
-    fn of(schema: &str) -> Self {
-        let named = |sql: &str| Arc::from(sql.replace("pipeline.", &format!("{schema}.")));
-        Self {
-            apply: named(include_str!("postgres/apply.sql")),
-            claim: named(CLAIM),
-            seed: named(SEED),
-            stored: named(STORED),
-            positions: named(POSITIONS),
-            ensure: named(ENSURE),
-            applied: named(APPLIED),
-            parked: named(PARKED),
-            tail: named(TAIL),
-        }
     }
 }
 

@@ -3,6 +3,8 @@
 //! WAL with `synchronous=FULL`: a commit that was answered survives the loss of power. Rows go in
 //! as one JSON text per table (`json_each`): a statement per row would cost more than the rows.
 
+mod statements;
+
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -16,6 +18,9 @@ use sqlx::sqlite::{
 };
 use sqlx::{Row as _, SqliteConnection};
 
+use self::statements::{
+    COUNT_CONFLICTS, FENCE, FIND_APPLIED, INSERT_EVENTS, INSERT_IDS, INSERT_PARKED, TAIL,
+};
 use super::schema::{SchemaError, SchemaState, check_pipeline};
 use super::{Applied, AppliedAt, AppliedEvent, ParkedAt, Progress, partition_id};
 use crate::batch::{Batch, ParkedRow, Row, headers_json};
@@ -35,85 +40,6 @@ pub struct SqliteStore {
     writer: SqlitePool,
     readers: SqlitePool,
 }
-
-const FENCE: &str = "update progress set next_offset = ?5, updated_at = ?6, record_timestamp = ?7 \
-    where class = ?1 and partition = ?2 and epoch = ?3 and next_offset = ?4";
-
-/// ?1 ids, ?2 class, ?3 partition.
-const INSERT_IDS: &str = "with batch as materialized (select \
-      json_extract(value, '$[0]') as log_offset, json_extract(value, '$[1]') as bucket, \
-      json_extract(value, '$[2]') as tenant, unhex(json_extract(value, '$[3]')) as digest, \
-      json_extract(value, '$[4]') as payload_digest from json_each(?1)) \
-    insert into processed_ids \
-      (bucket, digest, tenant, class, partition, log_offset, payload_digest) \
-    select b.bucket, b.digest, b.tenant, ?2, ?3, b.log_offset, b.payload_digest from batch b \
-    where not exists (select 1 from processed_ids p where p.bucket in (b.bucket - 1, b.bucket + 1) \
-        and p.digest = b.digest and p.tenant = b.tenant) \
-      and not exists (select 1 from parked k where k.digest = b.digest and k.tenant = b.tenant) \
-    on conflict do nothing";
-
-/// ?1 events, ?2 class, ?3 partition, ?4 now. Joined back on the offset, not on the identity: only
-/// the record whose insert made the id has the effect. `cross join` fixes the order of the loops.
-const INSERT_EVENTS: &str = "with batch as materialized (select \
-      json_extract(value, '$[0]') as log_offset, json_extract(value, '$[1]') as bucket, \
-      json_extract(value, '$[2]') as tenant, unhex(json_extract(value, '$[3]')) as digest, \
-      json_extract(value, '$[4]') as received_at, json_extract(value, '$[5]') as source, \
-      json_extract(value, '$[6]') as id, json_extract(value, '$[7]') as type, \
-      json_extract(value, '$[8]') as subject, json_extract(value, '$[9]') as time, \
-      json_extract(value, '$[10]') as data, json_extract(value, '$[11]') as extensions \
-      from json_each(?1)) \
-    insert into events (class, partition, log_offset, tenant, source, id, type, subject, time, \
-      received_at, applied_at, data, extensions) \
-    select ?2, ?3, b.log_offset, b.tenant, b.source, b.id, b.type, b.subject, b.time, \
-      b.received_at, ?4, b.data, b.extensions \
-    from batch b cross join processed_ids p \
-    where p.bucket = b.bucket and p.digest = b.digest and p.tenant = b.tenant \
-      and p.class = ?2 and p.partition = ?3 and p.log_offset = b.log_offset";
-
-/// ?1 parked, ?2 class, ?3 partition, ?4 now.
-const INSERT_PARKED: &str = "with batch as materialized (select \
-      json_extract(value, '$[0]') as log_offset, json_extract(value, '$[1]') as bucket, \
-      json_extract(value, '$[2]') as tenant, unhex(json_extract(value, '$[3]')) as digest, \
-      json_extract(value, '$[4]') as payload_digest, json_extract(value, '$[5]') as record_timestamp, \
-      json_extract(value, '$[6]') as reason, json_extract(value, '$[7]') as sqlstate, \
-      unhex(json_extract(value, '$[8]')) as key, unhex(json_extract(value, '$[9]')) as value, \
-      json_extract(value, '$[10]') as headers from json_each(?1)) \
-    insert into parked (tenant, digest, class, partition, log_offset, record_timestamp, \
-      payload_digest, reason, sqlstate, key, value, headers, parked_at) \
-    select b.tenant, b.digest, ?2, ?3, b.log_offset, b.record_timestamp, b.payload_digest, b.reason, \
-      b.sqlstate, b.key, b.value, b.headers, ?4 from batch b \
-    where not exists (select 1 from processed_ids p \
-      where p.bucket in (b.bucket - 1, b.bucket, b.bucket + 1) \
-        and p.digest = b.digest and p.tenant = b.tenant) \
-    on conflict do nothing";
-
-/// ?1 ids. An id that was inserted now has its own payload digest and does not count.
-const COUNT_CONFLICTS: &str = "with batch as materialized (select \
-      json_extract(value, '$[1]') as bucket, json_extract(value, '$[2]') as tenant, \
-      unhex(json_extract(value, '$[3]')) as digest, \
-      json_extract(value, '$[4]') as payload_digest from json_each(?1)) \
-    select count(*) from batch b where exists (select 1 from processed_ids p \
-        where p.bucket in (b.bucket - 1, b.bucket, b.bucket + 1) and p.digest = b.digest \
-          and p.tenant = b.tenant and p.payload_digest <> b.payload_digest) \
-      or exists (select 1 from parked k where k.digest = b.digest and k.tenant = b.tenant \
-          and k.payload_digest <> b.payload_digest)";
-
-/// ?1 digest, ?2 tenant. Steps from bucket to bucket through the key, never over the ids.
-const FIND_APPLIED: &str = "with recursive b(bucket) as (select min(bucket) from processed_ids \
-      union all select (select min(p.bucket) from processed_ids p where p.bucket > b.bucket) from b \
-        where b.bucket is not null) \
-    select p.class, p.partition, p.log_offset, e.applied_at \
-    from b cross join processed_ids p on p.bucket = b.bucket and p.digest = ?1 and p.tenant = ?2 \
-      left join events e on e.class = p.class and e.partition = p.partition \
-        and e.log_offset = p.log_offset \
-    order by p.bucket desc limit 1";
-
-/// ?1 n. The last n of each partition, then the last n of those.
-const TAIL: &str = "select e.class, e.partition, e.log_offset, e.tenant, e.source, e.id, e.type, \
-      e.subject, e.received_at, e.applied_at, e.data \
-    from progress p join events e on e.rowid in (select l.rowid from events l \
-      where l.class = p.class and l.partition = p.partition order by l.log_offset desc limit ?1) \
-    order by e.applied_at desc, e.log_offset desc limit ?1";
 
 impl SqliteStore {
     /// Opens or creates the file; its directory must exist.
