@@ -36,6 +36,15 @@ pub async fn find(admin: SocketAddr, identity: &Identity) -> anyhow::Result<Valu
     serde_json::from_str(&text).with_context(|| format!("GET {path}: {text}"))
 }
 
+/// How many records were ever appended: the sum of all partitions' ends.
+pub async fn appended(admin: SocketAddr) -> anyhow::Result<i64> {
+    let (status, text) = get(admin, "/v1/partitions").await?;
+    anyhow::ensure!(status == 200, "GET /v1/partitions: {status} {text}");
+    let partitions: Vec<Value> = serde_json::from_str(&text).context("partitions")?;
+    let ends = partitions.iter().map(|partition| partition["end"].as_i64());
+    ends.sum::<Option<i64>>().with_context(|| format!("a partition has no end: {text}"))
+}
+
 /// The sum over all label sets of one metric; 0 where it is not exported yet.
 pub async fn metric(admin: SocketAddr, name: &str) -> anyhow::Result<f64> {
     let (status, text) = get(admin, "/metrics").await?;

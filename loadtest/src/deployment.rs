@@ -10,9 +10,12 @@ mod settings;
 
 use std::net::SocketAddr;
 
+use anyhow::Context;
+
 pub use self::cluster::Cluster;
 pub use self::embedded::Embedded;
 pub use self::settings::{GITHUB_SECRET, GITHUB_SOURCE, Settings, producers};
+use crate::admin;
 use crate::client::Target;
 use crate::effects::Effects;
 use crate::ledger::Ledger;
@@ -65,7 +68,12 @@ impl Deployment {
         let history = History::of(&Ledger::read(ledger.path())?)?;
         let records = self.records().await?;
         let effects = self.effects().read().await?;
-        Ok(reconcile(&history, records.as_deref(), &effects))
+        let mut findings = reconcile(&history, records.as_deref(), &effects);
+        if let Self::Embedded(embedded) = self {
+            let appended = admin::appended(embedded.admin()).await?;
+            findings.note_appended(usize::try_from(appended).context("a number of records")?);
+        }
+        Ok(findings)
     }
 
     /// Stops everything by `SIGTERM`, each process has to end by itself with code 0, and removes

@@ -52,6 +52,7 @@ pub fn reconcile(history: &History, records: Option<&[LogRecord]>, effects: &[Ef
             .events()
             .filter(|(_, event)| event.accepted == 0 && event.unknown > 0)
             .count(),
+        unanswered: history.events().map(|(_, event)| event.unknown as usize).sum(),
         duplicates: history
             .events()
             .map(|(_, event)| event.accepted.saturating_sub(1) as usize)

@@ -7,7 +7,6 @@ use std::time::Duration;
 use anyhow::Context;
 use loadtest::deployment::{Cluster, Deployment, Settings};
 use rdkafka::config::ClientConfig;
-use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use shared::Shutdown;
 
@@ -22,10 +21,10 @@ async fn every_fate_is_told() -> anyhow::Result<()> {
     expect(&cluster, "before-0", &["applied", "transactional", "offset"]).await?;
     expect(&cluster, "no-such-event", &["unknown"]).await?;
 
-    foreign_garbage(&cluster).await?;
-    post(&run, &cluster, "behind-garbage").await?;
+    foreign_record(&cluster).await?;
+    post(&run, &cluster, "behind-foreign").await?;
     cluster.effects().wait_for(2, EFFECTS_DEADLINE).await?;
-    expect(&cluster, "garbage", &["parked", "value_not_json"]).await?;
+    expect(&cluster, "foreign", &["parked", "reason", "transactional", "offset"]).await?;
 
     cluster.consumer_kill(0).await?;
     post(&run, &cluster, "after").await?;
@@ -58,8 +57,8 @@ async fn expect(cluster: &Cluster, id: &str, words: &[&str]) -> anyhow::Result<(
     Ok(())
 }
 
-/// What a foreign writer may put into the topic: a record of tenant acme that is no JSON.
-async fn foreign_garbage(cluster: &Cluster) -> anyhow::Result<()> {
+/// What a foreign writer may put into the topic, past the ingress: an event that `jsonb` refuses.
+async fn foreign_record(cluster: &Cluster) -> anyhow::Result<()> {
     let topics = cluster.topics();
     let producer: FutureProducer = ClientConfig::new()
         .set("bootstrap.servers", &topics.brokers)
@@ -68,14 +67,9 @@ async fn foreign_garbage(cluster: &Cluster) -> anyhow::Result<()> {
         .set("partitioner", "murmur2_random")
         .create()
         .context("a producer")?;
-    let header = |key, value| Header { key, value: Some(value) };
-    let headers = OwnedHeaders::new()
-        .insert(header("ce_specversion", "1.0"))
-        .insert(header("ce_id", "garbage"))
-        .insert(header("ce_type", "order.paid"))
-        .insert(header("ce_source", "/"));
     let topic = format!("{}.transactional", topics.prefix);
-    let record = FutureRecord::to(&topic).key("acme").payload("{ not JSON").headers(headers);
+    let value = r#"{"id":"foreign","type":"order.paid","data":"\u0000"}"#;
+    let record: FutureRecord<'_, str, str> = FutureRecord::to(&topic).key("acme").payload(value);
     let sent = producer.send(record, EFFECTS_DEADLINE).await;
     sent.map(drop).map_err(|(error, _)| error).context("the foreign record")
 }

@@ -24,7 +24,7 @@ pub struct Summary {
     pub duplicates: usize,
     /// Rows of the effects table.
     pub effects: usize,
-    /// Records in the log, where it can be read from outside.
+    /// Records in the log.
     pub records: Option<usize>,
 }
 
@@ -77,7 +77,7 @@ impl fmt::Display for Summary {
         writeln!(f, "duplicates  {:>7}", self.duplicates)?;
         writeln!(f, "effects     {:>7}  = distinct accepted deliveries", self.effects)?;
         if let Some(records) = self.records {
-            writeln!(f, "records     {records:>7}  every value byte for byte as it was posted")?;
+            writeln!(f, "records     {records:>7}")?;
         }
         Ok(())
     }

@@ -53,6 +53,15 @@ pub enum Fault {
     ChangedRecord(Identity, String),
     /// A record that nobody sent.
     ForeignRecord(String),
+    /// The log is shorter than the 202 answers, or longer than those and the unanswered.
+    LogLength {
+        /// Records that were ever appended.
+        appended: usize,
+        /// 202 answers.
+        accepted: usize,
+        /// Postings without an answer.
+        unanswered: usize,
+    },
 }
 
 /// The sums and the faults of one reconciliation.
@@ -64,6 +73,8 @@ pub struct Findings {
     pub accepted: usize,
     /// Of these, never answered 202, and at least once without an answer.
     pub unknown: usize,
+    /// Postings without an answer; each may have left a record.
+    pub unanswered: usize,
     /// 202 answers beyond the first of each event.
     pub duplicates: usize,
     /// Rows of the effects table.
@@ -75,6 +86,16 @@ pub struct Findings {
 }
 
 impl Findings {
+    /// Notes how many records a log has that cannot be read from outside, and checks
+    /// accepted ≤ records ≤ accepted + unknown.
+    pub fn note_appended(&mut self, appended: usize) {
+        let (accepted, unanswered) = (self.accepted + self.duplicates, self.unanswered);
+        if !(accepted..=accepted + unanswered).contains(&appended) {
+            self.faults.push(Fault::LogLength { appended, accepted, unanswered });
+        }
+        self.records = Some(appended);
+    }
+
     /// An error that lists the faults, if there are any.
     pub fn clean(self) -> anyhow::Result<Self> {
         anyhow::ensure!(self.faults.is_empty(), "the books do not balance: {self}");
@@ -111,6 +132,10 @@ impl fmt::Display for Fault {
                 write!(f, "the record at {place} is not byte for byte what was sent: {id}")
             }
             Self::ForeignRecord(place) => write!(f, "a record that nobody sent: {place}"),
+            Self::LogLength { appended, accepted, unanswered } => write!(
+                f,
+                "{appended} records of {accepted} 202 answers and {unanswered} unanswered postings"
+            ),
         }
     }
 }
@@ -119,8 +144,14 @@ impl fmt::Display for Findings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} events sent, {} accepted, {} unknown, {} duplicates, {} effects",
-            self.events, self.accepted, self.unknown, self.duplicates, self.effects
+            "{} events sent, {} accepted, {} unknown; {} postings unanswered, {} accepted again; {} \
+             effects",
+            self.events,
+            self.accepted,
+            self.unknown,
+            self.unanswered,
+            self.duplicates,
+            self.effects
         )?;
         if let Some(records) = self.records {
             write!(f, ", {records} records")?;

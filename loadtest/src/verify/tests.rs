@@ -218,3 +218,18 @@ fn a_request_without_an_answer_is_unknown() {
     assert_eq!(run.faults(), []);
     assert!(History::of(&[run.lines[1].clone()]).is_err(), "an answer to nothing");
 }
+
+#[test]
+fn a_log_that_cannot_be_read_has_the_right_length() {
+    let run = Run::sound();
+    let history = History::of(&run.lines).expect("a sound ledger");
+    let check = |appended: usize, sound: bool| {
+        let mut findings = reconcile(&history, None, &run.effects);
+        findings.note_appended(appended);
+        assert_eq!(findings.faults.is_empty(), sound, "{appended}");
+    };
+    check(11, false);
+    check(12, true);
+    check(16, true);
+    check(17, false);
+}
