@@ -68,6 +68,14 @@ impl PostgresStore {
             .max_connections(config.connections_max)
             .acquire_timeout(ACQUIRE_TIMEOUT)
             .test_before_acquire(false)
+            // The look-ups' estimated cost makes the planner compile every batch: measured 95 ms
+            // instead of 25 ms per 1,000 events. A pooler in transaction mode may give a statement
+            // another server connection: there, set it for the role or the database.
+            .after_connect(|connection, _| {
+                Box::pin(async move {
+                    sqlx::raw_sql("set jit = off").execute(connection).await.map(drop)
+                })
+            })
             .connect_lazy_with(options.clone());
         let schema = format!("\"shock_{pipeline}\"");
         let sql = Arc::new(Statements::of(&schema));
