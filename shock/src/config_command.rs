@@ -4,22 +4,21 @@ use shared::config::{Purpose, explain, reference_markdown};
 
 use crate::cli::ConfigCommand;
 use crate::exit::End;
-use crate::settings;
+use crate::{output, settings};
 
 /// Runs the command.
-#[expect(clippy::print_stdout, reason = "the answer is what the command is for")]
 pub fn run(command: ConfigCommand) -> anyhow::Result<()> {
     match command {
         ConfigCommand::Check(options) => {
             let config = settings::load(&settings::sources(&options), Purpose::Check)?;
-            print!("{}", config.summary());
+            output::text(&config.summary())?;
         }
         ConfigCommand::Explain { key, settings: options } => {
             let explanation = explain(&settings::sources(&options), &key)
                 .map_err(|error| End::Config(error.to_string()))?;
-            println!("{explanation}");
+            output::line(&explanation.to_string())?;
         }
-        ConfigCommand::Reference => print!("{}", reference_markdown()),
+        ConfigCommand::Reference => output::text(&reference_markdown())?,
     }
     Ok(())
 }

@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 
 use crate::cli::ConfigOptions;
 use crate::exit::End;
-use crate::{announce, runtime, settings, signal};
+use crate::{output, runtime, settings, signal};
 
 /// Runs until a signal.
 pub fn run(options: &ConfigOptions) -> anyhow::Result<()> {
@@ -35,7 +35,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let admin = TcpListener::bind(config.admin_listen)
         .await
         .map_err(|error| End::Config(format!("admin.listen {}: {error}", config.admin_listen)))?;
-    announce::line("admin", &format!("http://{}", admin.local_addr()?));
+    output::announce("admin", &format!("http://{}", admin.local_addr()?))?;
 
     let store = Store::connect(&config.backend, &config.consumer.pipeline)
         .await

@@ -25,7 +25,7 @@ use self::key::DevelopmentKey;
 use crate::cli::DevOptions;
 use crate::consumer::known_sources;
 use crate::exit::End;
-use crate::{announce, runtime, settings, signal};
+use crate::{output, runtime, settings, signal};
 
 /// Runs until a signal.
 pub fn run(options: &DevOptions) -> anyhow::Result<()> {
@@ -87,12 +87,16 @@ async fn serve(mut config: Config) -> anyhow::Result<()> {
     let (ingested, drained) = (Shutdown::new(), Shutdown::new());
     let routes = admin::routes(Arc::clone(&registry), health).merge(lookup::routes(lookup));
     let admin = tokio::spawn(admin::serve(admin, routes, drained.clone()));
-    let mut applying = tokio::spawn(consumer.run(ingested.clone()));
-    let served = tokio::select! {
-        served = ingress.serve(shutdown.clone()) => served.map_err(anyhow::Error::from),
-        // The consumer ends before it is told to only by a failure.
-        ended = &mut applying => return Err(anyhow::anyhow!("the consumer ended: {:?}", ended?)),
-    };
+    let applying = tokio::spawn({
+        let (ingested, shutdown) = (ingested.clone(), shutdown.clone());
+        async move {
+            let ended = consumer.run(ingested).await;
+            // Before it was told to: a failure. The ingress drains, and the process says why.
+            shutdown.cancel();
+            ended
+        }
+    });
+    let served = ingress.serve(shutdown).await;
     ingested.cancel();
     let applied = applying.await?;
     drained.cancel();
@@ -132,11 +136,11 @@ fn welcome(
 ) -> anyhow::Result<()> {
     let Backend::Embedded(embedded) = &config.backend else { return Ok(()) };
     let url = format!("http://{}", ingress.local_addr());
-    announce::line("data", &embedded.data_dir.display().to_string());
-    announce::line("ingress", &url);
-    announce::line("admin", &format!("http://{}", admin.local_addr()?));
-    announce::line("key", key.presented());
-    announce::line(
+    output::announce("data", &embedded.data_dir.display().to_string())?;
+    output::announce("ingress", &url)?;
+    output::announce("admin", &format!("http://{}", admin.local_addr()?))?;
+    output::announce("key", key.presented())?;
+    output::announce(
         "try",
         &format!(
             "curl -i {url}/v1/events -H 'Authorization: Bearer {}' \
@@ -144,10 +148,10 @@ fn welcome(
              -d '{{\"type\":\"order.paid\",\"data\":{{\"amount\":42}}}}'",
             key.presented()
         ),
-    );
-    announce::line(
+    )?;
+    output::announce(
         "then",
         &format!("shock ctl events tail --admin http://{}", admin.local_addr()?),
-    );
+    )?;
     Ok(())
 }

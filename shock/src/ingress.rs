@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 
 use crate::cli::ConfigOptions;
 use crate::exit::End;
-use crate::{announce, runtime, settings, signal};
+use crate::{output, runtime, settings, signal};
 
 /// Runs until a signal.
 pub fn run(options: &ConfigOptions) -> anyhow::Result<()> {
@@ -47,8 +47,8 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let admin = TcpListener::bind(config.admin_listen)
         .await
         .map_err(|error| End::Config(format!("admin.listen {}: {error}", config.admin_listen)))?;
-    announce::line("ingress", &format!("http://{}", ingress.local_addr()));
-    announce::line("admin", &format!("http://{}", admin.local_addr()?));
+    output::announce("ingress", &format!("http://{}", ingress.local_addr()))?;
+    output::announce("admin", &format!("http://{}", admin.local_addr()?))?;
 
     // The admin port outlives the drain: its last scrape tells what happened.
     let drained = Shutdown::new();

@@ -1,7 +1,6 @@
 //! `shock`: the one binary. Logging, configuration, runtime, serve; then the exit code.
 
 mod admin_client;
-mod announce;
 mod cli;
 mod config_command;
 mod consumer;
@@ -11,6 +10,7 @@ mod exit;
 mod ingress;
 mod logging;
 mod metrics;
+mod output;
 mod runtime;
 mod settings;
 mod signal;

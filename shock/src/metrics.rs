@@ -3,14 +3,13 @@
 use shared::metrics::Registry;
 
 use crate::cli::MetricsCommand;
+use crate::output;
 
 /// Runs the command.
-#[expect(clippy::print_stdout, reason = "the page is what the command is for")]
 pub fn run(command: &MetricsCommand) -> anyhow::Result<()> {
     match command {
-        MetricsCommand::Reference => print!("{}", reference()),
+        MetricsCommand::Reference => Ok(output::text(&reference())?),
     }
-    Ok(())
 }
 
 fn reference() -> String {

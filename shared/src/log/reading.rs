@@ -4,9 +4,12 @@
 //! → [`Subscription::start`] at the stored position → [`Reader::read`]. The log delivers nothing
 //! before `start`: the fence comes first. A position outside the log is an error, never a jump.
 
+use std::future::ready;
 use std::ops::ControlFlow;
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
+
+use futures_util::future::Either;
 
 use super::{Record, embedded, kafka, memory};
 use crate::position::{Offset, PartitionId};
@@ -91,20 +94,41 @@ impl Subscription {
 
     /// Where a partition without a stored position begins: the group's mirrored offset if there is
     /// one, else the oldest record that is left.
-    pub async fn first_position(&self, id: PartitionId) -> Result<Offset, ReadError> {
-        match self {
-            Self::Kafka(group) => group.first_position(id).await,
-            Self::Embedded(assignment) => assignment.first_position(id),
-            Self::Memory(assignment) => assignment.first_position(id),
-        }
+    ///
+    /// Like [`Subscription::start`], the future borrows nothing: whoever waits for it must not stop
+    /// listening to [`Subscription::next`] meanwhile, or a revocation would wait for the waiter.
+    pub fn first_position(
+        &self,
+        id: PartitionId,
+    ) -> impl Future<Output = Result<Offset, ReadError>> + Send + use<> {
+        let asked = match self {
+            Self::Kafka(group) => Either::Left(group.first_position(id)),
+            Self::Embedded(assignment) => Either::Right(ready(assignment.first_position(id))),
+            Self::Memory(assignment) => Either::Right(ready(assignment.first_position(id))),
+        };
+        async move { asked.await }
     }
 
     /// Starts delivery of an assigned partition at `from`.
-    pub async fn start(&self, id: PartitionId, from: Offset) -> Result<Reader, ReadError> {
-        match self {
-            Self::Kafka(group) => group.start(id, from).await.map(Reader::Kafka),
-            Self::Embedded(assignment) => assignment.start(id, from).map(Reader::Embedded),
-            Self::Memory(assignment) => assignment.start(id, from).map(Reader::Memory),
+    pub fn start(
+        &self,
+        id: PartitionId,
+        from: Offset,
+    ) -> impl Future<Output = Result<Reader, ReadError>> + Send + use<> {
+        let asked = match self {
+            Self::Kafka(group) => Either::Left(group.start(id, from)),
+            Self::Embedded(assignment) => {
+                Either::Right(ready(assignment.start(id, from).map(Reader::Embedded)))
+            }
+            Self::Memory(assignment) => {
+                Either::Right(ready(assignment.start(id, from).map(Reader::Memory)))
+            }
+        };
+        async move {
+            match asked {
+                Either::Left(started) => started.await.map(Reader::Kafka),
+                Either::Right(started) => started.await,
+            }
         }
     }
 

@@ -10,10 +10,9 @@ use shared::tenant::TenantId;
 use crate::cli::{AskOptions, EventsCommand};
 use crate::consumer::known_sources;
 use crate::exit::End;
-use crate::{admin_client, runtime, settings};
+use crate::{admin_client, output, runtime, settings};
 
 /// Runs the command; prints JSON.
-#[expect(clippy::print_stdout, reason = "the answer is what the command is for")]
 pub fn run(command: EventsCommand) -> anyhow::Result<()> {
     let text = runtime::block_on(async {
         match command {
@@ -24,8 +23,7 @@ pub fn run(command: EventsCommand) -> anyhow::Result<()> {
             EventsCommand::Tail { count, at } => tail(count, &at).await,
         }
     })?;
-    println!("{text}");
-    Ok(())
+    Ok(output::line(&text)?)
 }
 
 async fn find(

@@ -5,10 +5,9 @@ use shared::config::Purpose;
 
 use crate::cli::ConfigOptions;
 use crate::exit::End;
-use crate::{runtime, settings};
+use crate::{output, runtime, settings};
 
 /// Runs the command. Needs a role that may make tables; the consumer's own role need not.
-#[expect(clippy::print_stdout, reason = "the outcome is what the command is for")]
 pub fn run(options: &ConfigOptions) -> anyhow::Result<()> {
     let config = settings::load(&settings::sources(options), Purpose::Consumer)?;
     runtime::block_on(async {
@@ -16,7 +15,7 @@ pub fn run(options: &ConfigOptions) -> anyhow::Result<()> {
             .await
             .map_err(|error| End::Unavailable(error.to_string()))?;
         store.migrate().await.map_err(|error| End::Unavailable(error.to_string()))?;
-        println!("the tables of pipeline {} are at this version", config.consumer.pipeline);
-        Ok(())
+        let pipeline = &config.consumer.pipeline;
+        Ok(output::line(&format!("the tables of pipeline {pipeline} are at this version"))?)
     })
 }

@@ -6,20 +6,19 @@ use shared::log::kafka::{KafkaConfig, topics};
 
 use crate::cli::{ConfigOptions, TopicsCommand};
 use crate::exit::End;
-use crate::{runtime, settings};
+use crate::{output, runtime, settings};
 
 /// Runs the command. `plan` ends with 0 where everything fits, and with an error where something is
 /// missing or differs, so that a pipeline can stop on it.
-#[expect(clippy::print_stdout, reason = "the plan is what the command is for")]
 pub fn run(command: &TopicsCommand) -> anyhow::Result<()> {
     let (TopicsCommand::Plan(options) | TopicsCommand::Apply(options)) = command;
     let kafka = kafka(options)?;
     runtime::block_on(async {
         let mut plan = topics::plan(&kafka).await.map_err(unavailable)?;
-        println!("{plan}");
+        output::line(&plan.to_string())?;
         if matches!(command, TopicsCommand::Apply(_)) {
             for name in topics::apply(&kafka, &plan).await.map_err(unavailable)? {
-                println!("created {name}");
+                output::line(&format!("created {name}"))?;
             }
             plan = topics::plan(&kafka).await.map_err(unavailable)?;
         }

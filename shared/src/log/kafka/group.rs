@@ -25,6 +25,9 @@ const CHANGES_MAX: usize = 64;
 /// The longest wait for one answer about offsets.
 const OFFSETS_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// The answer to a start.
+type Started = oneshot::Receiver<Result<PartitionReader, ReadError>>;
+
 /// A member of a consumer group. Dropping it without [`Group::leave`] leaves too, unheard.
 pub struct Group {
     topics: [String; 3],
@@ -73,30 +76,38 @@ impl Group {
     }
 
     /// See [`crate::log::Subscription::first_position`].
-    pub async fn first_position(&self, id: PartitionId) -> Result<Offset, ReadError> {
-        let consumer = self.consumer.upgrade().ok_or(ReadError::Revoked)?;
+    pub fn first_position(
+        &self,
+        id: PartitionId,
+    ) -> impl Future<Output = Result<Offset, ReadError>> + Send + use<> {
+        let consumer = self.consumer.upgrade();
         let topic = self.topics[id.class.index()].clone();
-        let partition = id.partition.as_i32();
-        let asked = tokio::task::spawn_blocking(move || {
-            let mut list = TopicPartitionList::new();
-            list.add_partition(&topic, partition);
-            let committed = consumer.committed_offsets(list, OFFSETS_TIMEOUT)?;
-            let mirrored = committed.elements().first().map(|element| element.offset());
-            match mirrored {
-                Some(ClientOffset::Offset(offset)) => Ok(offset),
-                _ => consumer.fetch_watermarks(&topic, partition, OFFSETS_TIMEOUT).map(|it| it.0),
+        async move {
+            let consumer = consumer.ok_or(ReadError::Revoked)?;
+            let asked = tokio::task::spawn_blocking(move || {
+                first_position(&consumer, &topic, id.partition.as_i32())
+            });
+            match asked.await {
+                Ok(Ok(offset)) => Ok(offset),
+                Ok(Err(error)) => Err(ReadError::Unavailable(error.to_string())),
+                Err(error) => Err(ReadError::Unavailable(error.to_string())),
             }
-        });
-        match asked.await {
-            Ok(Ok(offset)) => Ok(Offset(offset)),
-            Ok(Err(error)) => Err(ReadError::Unavailable(error.to_string())),
-            Err(error) => Err(ReadError::Unavailable(error.to_string())),
         }
     }
 
     /// See [`crate::log::Subscription::start`]. Starting again at another position ends the earlier
     /// reader.
-    pub async fn start(&self, id: PartitionId, from: Offset) -> Result<PartitionReader, ReadError> {
+    pub fn start(
+        &self,
+        id: PartitionId,
+        from: Offset,
+    ) -> impl Future<Output = Result<PartitionReader, ReadError>> + Send + use<> {
+        let asked = self.ask_start(id, from);
+        // The thread answers unless it has ended, and then nothing is ours.
+        async move { asked?.await.unwrap_or(Err(ReadError::Revoked)) }
+    }
+
+    fn ask_start(&self, id: PartitionId, from: Offset) -> Result<Started, ReadError> {
         let generation = *self.told.get(&id).ok_or(ReadError::Revoked)?;
         let (reply, started) = oneshot::channel();
         self.commands.try_send(Command::Start { id, generation, from, reply }).map_err(
@@ -105,8 +116,7 @@ impl Group {
                 TrySendError::Disconnected(_) => ReadError::Revoked,
             },
         )?;
-        // The thread answers unless it has ended, and then nothing is ours.
-        started.await.unwrap_or(Err(ReadError::Revoked))
+        Ok(started)
     }
 
     /// See [`crate::log::Subscription::leave`].
@@ -122,5 +132,21 @@ impl fmt::Debug for Group {
             .field("topics", &self.topics)
             .field("told", &self.told)
             .finish_non_exhaustive()
+    }
+}
+
+/// The group's mirrored offset, else the oldest record. Blocking.
+fn first_position(
+    consumer: &BaseConsumer<Ownership>,
+    topic: &str,
+    partition: i32,
+) -> Result<Offset, rdkafka::error::KafkaError> {
+    let mut list = TopicPartitionList::new();
+    list.add_partition(topic, partition);
+    let committed = consumer.committed_offsets(list, OFFSETS_TIMEOUT)?;
+    let mirrored = committed.elements().first().map(|element| element.offset());
+    match mirrored {
+        Some(ClientOffset::Offset(offset)) => Ok(Offset(offset)),
+        _ => Ok(Offset(consumer.fetch_watermarks(topic, partition, OFFSETS_TIMEOUT)?.0)),
     }
 }
