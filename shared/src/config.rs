@@ -25,9 +25,7 @@ use std::time::Duration;
 pub use self::fault::{ConfigError, Fault, Origin};
 pub use self::keys::{KEYS, Key, Kind, Unit};
 pub use self::reference::{Explanation, explain, reference_markdown};
-pub use self::relations::{
-    MESSAGE_TIMEOUT_MS, OUTAGE_BUDGET_MS, RECORD_OVERHEAD_BYTES_MAX, REQUEST_MARGIN_MS,
-};
+pub use self::relations::{OUTAGE_BUDGET_MS, RECORD_OVERHEAD_BYTES_MAX, REQUEST_MARGIN_MS};
 pub use self::settings::{Purpose, Sources};
 use crate::log::kafka::KafkaConfig;
 use crate::route::{ClassRule, Router};
@@ -51,7 +49,7 @@ pub struct Config {
 }
 
 /// The two ways the same code runs.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub enum Backend {
     /// One process, no services: embedded log and SQLite under one directory.
     Embedded(EmbeddedConfig),
@@ -62,24 +60,6 @@ pub enum Backend {
         /// How to reach the database.
         postgres: PostgresConfig,
     },
-}
-
-impl std::fmt::Debug for Backend {
-    /// Kafka's pass-through properties hold passwords: only their names are shown.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Embedded(embedded) => f.debug_tuple("Embedded").field(embedded).finish(),
-            Self::Cluster { kafka, postgres } => f
-                .debug_struct("Cluster")
-                .field("brokers", &kafka.brokers)
-                .field("topic_prefix", &kafka.topic_prefix)
-                .field("topics", &kafka.topics)
-                .field("durability", &kafka.durability)
-                .field("properties", &kafka.properties.keys())
-                .field("postgres", postgres)
-                .finish(),
-        }
-    }
 }
 
 /// The embedded log and its neighbour, the SQLite database.

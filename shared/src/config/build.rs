@@ -14,36 +14,9 @@ use super::{
     Backend, Config, ConsumerConfig, EmbeddedConfig, IngressConfig, PostgresConfig, Purpose,
     SchemaMode, SchemasConfig, Sources, UnknownType, entries, relations,
 };
-use crate::log::kafka::{Durability, KafkaConfig, TopicSpec};
+use crate::log::kafka::{Durability, KafkaConfig, PROPERTIES_RESERVED, TopicSpec};
 use crate::position::Class;
 use crate::route::{ClassRule, Router};
-
-/// librdkafka settings that the guarantees rest on, or that have a key of their own.
-const PROPERTIES_RESERVED: [&str; 23] = [
-    "acks",
-    "allow.auto.create.topics",
-    "enable.partition.eof",
-    "request.required.acks",
-    "enable.idempotence",
-    "enable.gapless.guarantee",
-    "message.timeout.ms",
-    "delivery.timeout.ms",
-    "transactional.id",
-    "partitioner",
-    "bootstrap.servers",
-    "metadata.broker.list",
-    "group.id",
-    "group.instance.id",
-    "group.protocol",
-    "partition.assignment.strategy",
-    "auto.offset.reset",
-    "enable.auto.commit",
-    "enable.auto.offset.store",
-    "isolation.level",
-    "message.max.bytes",
-    "max.in.flight.requests.per.connection",
-    "max.in.flight",
-];
 
 /// Builds the tree and checks how its parts fit together.
 pub(super) fn config(settings: &mut Settings, sources: &Sources, purpose: Purpose) -> Config {

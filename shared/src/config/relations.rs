@@ -6,11 +6,9 @@ use super::build::{integer, topic_path};
 use super::settings::Settings;
 use super::value::Wrong;
 use super::{Backend, Config, Origin, Purpose};
-use crate::log::kafka::{Durability, TopicSpec};
+use crate::log::kafka::{Durability, MESSAGE_TIMEOUT_MS, TopicSpec};
 use crate::position::Class;
 
-/// Kafka's `message.timeout.ms`: when the producer gives a record up.
-pub const MESSAGE_TIMEOUT_MS: u64 = 8_000;
 /// By how much a request's deadline has to be later, so that Kafka's verdict comes first.
 pub const REQUEST_MARGIN_MS: u64 = 1_000;
 /// How much of a Kafka message key, headers and batch overhead may take.

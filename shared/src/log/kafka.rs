@@ -20,15 +20,17 @@ mod settings;
 pub mod topics;
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 pub use self::group::Group;
 pub use self::producer::Producer;
 pub use self::reader::PartitionReader;
 pub use self::scanner::Scanner;
+pub use self::settings::{MESSAGE_TIMEOUT_MS, PROPERTIES_RESERVED};
 use crate::position::Class;
 
 /// How to reach Kafka.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct KafkaConfig {
     /// `bootstrap.servers`.
     pub brokers: String,
@@ -40,6 +42,19 @@ pub struct KafkaConfig {
     pub durability: Durability,
     /// Further librdkafka settings (security.*, sasl.*, ssl.*), passed through; secrets among them.
     pub properties: BTreeMap<String, String>,
+}
+
+impl fmt::Debug for KafkaConfig {
+    /// The properties' values may be passwords: only their names are shown.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KafkaConfig")
+            .field("brokers", &self.brokers)
+            .field("topic_prefix", &self.topic_prefix)
+            .field("topics", &self.topics)
+            .field("durability", &self.durability)
+            .field("properties", &self.properties.keys())
+            .finish()
+    }
 }
 
 impl KafkaConfig {

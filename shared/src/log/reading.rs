@@ -101,12 +101,11 @@ impl Subscription {
         &self,
         id: PartitionId,
     ) -> impl Future<Output = Result<Offset, ReadError>> + Send + use<> {
-        let asked = match self {
+        match self {
             Self::Kafka(group) => Either::Left(group.first_position(id)),
             Self::Embedded(assignment) => Either::Right(ready(assignment.first_position(id))),
             Self::Memory(assignment) => Either::Right(ready(assignment.first_position(id))),
-        };
-        async move { asked.await }
+        }
     }
 
     /// Starts delivery of an assigned partition at `from`.

@@ -26,7 +26,7 @@ use crate::position::Class;
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// Open records and no report for this long: librdkafka has broken its own message time-out
 /// ([`settings::MESSAGE_TIMEOUT_MS`], looked at once a second) and will not deliver any more.
-const STUCK_AFTER: Duration = Duration::from_millis(settings::MESSAGE_TIMEOUT_MS as u64 + 4_000);
+const STUCK_AFTER: Duration = Duration::from_millis(settings::MESSAGE_TIMEOUT_MS + 4_000);
 /// The longest wait for the reports of a purged instance; a purge answers without the network.
 const PURGE_TIMEOUT: Duration = Duration::from_secs(2);
 /// The pause before another attempt to make an instance.

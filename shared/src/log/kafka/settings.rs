@@ -12,7 +12,7 @@ use crate::position::Class;
 
 /// A record is acknowledged, refused or unknown after this long. The request's deadline must be
 /// longer by more than a second: librdkafka looks for timed-out messages once a second.
-pub(super) const MESSAGE_TIMEOUT_MS: u32 = 8_000;
+pub const MESSAGE_TIMEOUT_MS: u64 = 8_000;
 
 /// What the queues of all partitions of one consumer may hold together.
 const FETCH_BUDGET_KIB: u32 = 256 * 1024;
@@ -26,27 +26,31 @@ const BATCH_BYTES_MAX: u32 = 1_000_000;
 /// Room for the batch's own header, so that a full batch stays under `max.message.bytes`.
 const BATCH_HEADER_BYTES: u32 = 1_024;
 
-/// What a pass-through property must not touch: each of these carries a promise.
-const RESERVED: &[&str] = &[
+/// librdkafka settings that the guarantees rest on, or that have a key of their own.
+pub const PROPERTIES_RESERVED: [&str; 23] = [
     "acks",
     "allow.auto.create.topics",
-    "auto.offset.reset",
-    "bootstrap.servers",
-    "enable.auto.commit",
-    "enable.auto.offset.store",
-    "enable.idempotence",
     "enable.partition.eof",
+    "request.required.acks",
+    "enable.idempotence",
+    "enable.gapless.guarantee",
+    "message.timeout.ms",
+    "delivery.timeout.ms",
+    "transactional.id",
+    "partitioner",
+    "bootstrap.servers",
+    "metadata.broker.list",
     "group.id",
     "group.instance.id",
     "group.protocol",
-    "isolation.level",
-    "max.in.flight",
-    "max.in.flight.requests.per.connection",
-    "message.timeout.ms",
-    "metadata.broker.list",
     "partition.assignment.strategy",
-    "request.required.acks",
-    "transactional.id",
+    "auto.offset.reset",
+    "enable.auto.commit",
+    "enable.auto.offset.store",
+    "isolation.level",
+    "message.max.bytes",
+    "max.in.flight.requests.per.connection",
+    "max.in.flight",
 ];
 
 /// Settings of the one producer.
@@ -163,7 +167,7 @@ fn common(config: &KafkaConfig, name: &str) -> ClientConfig {
 
 fn pass_through(client: &mut ClientConfig, config: &KafkaConfig) -> Result<(), KafkaError> {
     for (key, value) in &config.properties {
-        if RESERVED.contains(&key.as_str()) {
+        if PROPERTIES_RESERVED.contains(&key.as_str()) {
             return Err(KafkaError::Reserved(key.clone()));
         }
         client.set(key, value);
@@ -216,7 +220,7 @@ mod tests {
 
     #[test]
     fn promises_are_not_for_sale() {
-        for key in RESERVED {
+        for key in &PROPERTIES_RESERVED {
             let refused = Some(KafkaError::Reserved((*key).to_owned()));
             assert_eq!(producer(&config(&[(key, "x")])).err(), refused, "{key}");
             assert_eq!(member(&config(&[(key, "x")]), "main", "a").err(), refused, "{key}");
