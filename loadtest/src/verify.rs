@@ -59,6 +59,7 @@ pub fn reconcile(history: &History, records: Option<&[LogRecord]>, effects: &[Ef
             .sum(),
         effects: effects.len(),
         records: records.map(<[LogRecord]>::len),
+        values_compared: records.is_some(),
         faults: Vec::new(),
     };
     check_effects(history, effects, &mut findings.faults);

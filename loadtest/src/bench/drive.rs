@@ -21,8 +21,10 @@ pub struct Drive {
     pub address: SocketAddr,
     /// `/v1/events`.
     pub path: String,
-    /// Headers of every request.
-    pub headers: Vec<(&'static str, String)>,
+    /// `content-type`.
+    pub content_type: &'static str,
+    /// Keys, `ID.SECRET`; requests take turns, so that the tenants' partitions share the work.
+    pub keys: Vec<String>,
     /// How many connections.
     pub connections: u32,
 }
@@ -46,7 +48,7 @@ impl Drive {
                     if number >= requests {
                         return anyhow::Ok(());
                     }
-                    drive.post(&mut connection, body(number)).await?;
+                    drive.post(&mut connection, number, body(number)).await?;
                 }
             });
         }
@@ -56,12 +58,19 @@ impl Drive {
         Ok(started.elapsed())
     }
 
-    async fn post(&self, connection: &mut Connection, body: Bytes) -> anyhow::Result<()> {
-        let mut request = Request::post(&self.path);
-        for (name, value) in &self.headers {
-            request = request.header(*name, value);
-        }
-        let request = request.body(Full::new(body)).context("a valid request")?;
+    async fn post(
+        &self,
+        connection: &mut Connection,
+        number: u64,
+        body: Bytes,
+    ) -> anyhow::Result<()> {
+        let key = &self.keys[number as usize % self.keys.len()];
+        let request = Request::post(&self.path)
+            .header("host", "localhost")
+            .header("authorization", format!("Bearer {key}"))
+            .header("content-type", self.content_type)
+            .body(Full::new(body))
+            .context("a valid request")?;
         let answer = connection.send(request).await.answer()?;
         ensure!(
             answer.status().as_u16() == 202,

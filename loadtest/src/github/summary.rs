@@ -26,6 +26,8 @@ pub struct Summary {
     pub effects: usize,
     /// Records in the log.
     pub records: Option<usize>,
+    /// Whether every record's value was compared with the body posted.
+    pub values_compared: bool,
 }
 
 impl Summary {
@@ -56,6 +58,7 @@ impl Summary {
             duplicates: findings.duplicates,
             effects: findings.effects,
             records: findings.records,
+            values_compared: findings.values_compared,
         };
         ensure!(
             summary.effects == summary.accepted,
@@ -77,7 +80,11 @@ impl fmt::Display for Summary {
         writeln!(f, "duplicates  {:>7}", self.duplicates)?;
         writeln!(f, "effects     {:>7}  = distinct accepted deliveries", self.effects)?;
         if let Some(records) = self.records {
-            writeln!(f, "records     {records:>7}")?;
+            let how = match self.values_compared {
+                true => "every value byte for byte as it was posted",
+                false => "as many as 202 answers (the embedded log is counted, not read)",
+            };
+            writeln!(f, "records     {records:>7}  {how}")?;
         }
         Ok(())
     }

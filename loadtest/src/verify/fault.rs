@@ -79,8 +79,10 @@ pub struct Findings {
     pub duplicates: usize,
     /// Rows of the effects table.
     pub effects: usize,
-    /// Records of the log, where it was read.
+    /// Records of the log.
     pub records: Option<usize>,
+    /// Whether every record was read and compared, not only counted.
+    pub values_compared: bool,
     /// Everything that is wrong.
     pub faults: Vec<Fault>,
 }
