@@ -192,7 +192,9 @@ fn builder(shared: &Shared) -> Builder<OnThread> {
         .max_buf_size(HEAD_BYTES_HARD_MAX)
         .half_close(false)
         .keep_alive(true)
-        .pipeline_flush(true);
+        // On, hyper keeps an answer back while bytes of a next request are there, and drops it with
+        // the connection where those bytes are no request.
+        .pipeline_flush(false);
     builder
         .http2()
         .timer(TokioTimer::new())

@@ -85,6 +85,37 @@ async fn pipelined_requests_are_answered_in_order() {
     server.stop().await;
 }
 
+/// What follows an answered request, half a head or nonsense, neither delays nor loses the answer.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_does_not_wait_for_what_follows() {
+    let server = Fixture::start_with(|config| config.head_timeout = Duration::from_secs(60));
+    let good = Post::json(EVENT).bytes();
+    for follows in [&b"POST /v1/ev"[..], b"nonsense\r\n\r\n"] {
+        let mut connection = Connection::open(server.address).await;
+        connection.write(&[&good, follows].concat()).await;
+        assert_eq!(connection.answer().await.expect("an answer").status, 202);
+    }
+    server.shutdown.cancel();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_malformed_head_is_answered() {
+    let server = Fixture::start();
+    let large = format!("POST /v1/events HTTP/1.1\r\nx: {}\r\n\r\n", "a".repeat(100_000));
+    for (head, status) in [
+        ("nonsense\r\n\r\n", 400),
+        ("POST /v1/events HTTP/1.1\r\ncontent-length: +5\r\n\r\nabcde", 400),
+        ("POST /v1/events HTTP/1.1\r\nhost : a\r\n\r\n", 400),
+        (large.as_str(), 431),
+    ] {
+        let mut connection = Connection::open(server.address).await;
+        connection.write(head.as_bytes()).await;
+        assert_eq!(connection.answer().await.expect("an answer").status, status);
+        assert!(connection.answer().await.is_none(), "closed");
+    }
+    server.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn http2_without_tls_by_prior_knowledge() {
     let server = Fixture::start();
