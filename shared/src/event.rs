@@ -152,26 +152,39 @@ impl<'r> Deserialize<'r> for Attributes<'r> {
 
             fn visit_map<A: MapAccess<'r>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let mut found = Attributes::default();
-                // The last of duplicate members wins, as the ingress checked it.
+                let (mut source, mut id, mut event_type) = (None, None, None);
+                let (mut subject, mut time) = (None, None);
+                // The last of duplicate members wins, as the ingress checked it: the others may be
+                // anything, so only the last is read.
                 while let Some(Text(name)) = map.next_key()? {
                     match name.as_ref() {
-                        "source" => found.source = Some(map.next_value::<Text<'r>>()?.0),
-                        "id" => found.id = Some(map.next_value::<Text<'r>>()?.0),
-                        "type" => found.event_type = Some(map.next_value::<Text<'r>>()?.0),
-                        "subject" => {
-                            found.subject = map.next_value::<Option<Text<'r>>>()?.map(|t| t.0)
-                        }
-                        "time" => found.time = map.next_value::<Option<Text<'r>>>()?.map(|t| t.0),
+                        "source" => source = Some(map.next_value()?),
+                        "id" => id = Some(map.next_value()?),
+                        "type" => event_type = Some(map.next_value()?),
+                        "subject" => subject = Some(map.next_value()?),
+                        "time" => time = Some(map.next_value()?),
                         "data" => found.data = Some(map.next_value()?),
                         "specversion" => drop(map.next_value::<IgnoredAny>()?),
                         _ => found.extensions.push((name, map.next_value()?)),
                     }
                 }
+                found.source = read::<Text<'r>, _>(source)?.map(|text| text.0);
+                found.id = read::<Text<'r>, _>(id)?.map(|text| text.0);
+                found.event_type = read::<Text<'r>, _>(event_type)?.map(|text| text.0);
+                found.subject = read::<Option<Text<'r>>, _>(subject)?.flatten().map(|text| text.0);
+                found.time = read::<Option<Text<'r>>, _>(time)?.flatten().map(|text| text.0);
                 Ok(found)
             }
         }
         deserializer.deserialize_map(Members)
     }
+}
+
+/// Reads a member that was only delimited so far.
+fn read<'r, T: Deserialize<'r>, E: serde::de::Error>(
+    member: Option<&'r RawValue>,
+) -> Result<Option<T>, E> {
+    member.map(|text| serde_json::from_str(text.get()).map_err(E::custom)).transpose()
 }
 
 /// The members as the text of one JSON object; `None` where there are none. A later duplicate
@@ -246,6 +259,17 @@ mod tests {
         let record = record("acme", r#"{"id":"1","type":"\u0061","id":"2"}"#, &[]);
         let event = Event::decode(&record).expect("decodes");
         assert_eq!((event.id.as_ref(), event.event_type.as_ref()), ("2", "a"));
+    }
+
+    /// What the ingress looks at is the last of them: an earlier one must not park the event.
+    #[test]
+    fn only_the_last_duplicate_has_to_be_right() {
+        let value = r#"{"id":"1","type":"a","time":1,"subject":{},"source":[],"id":7,
+            "time":"t","subject":null,"source":"/s","id":"2"}"#;
+        let record = record("acme", value, &[]);
+        let event = Event::decode(&record).expect("decodes");
+        assert_eq!((event.id.as_ref(), event.source.as_ref()), ("2", "/s"));
+        assert_eq!((event.time.as_deref(), event.subject), (Some("t"), None));
     }
 
     #[test]
