@@ -1,10 +1,12 @@
 //! The supervisor: one worker per assigned partition, started and stopped as the log says.
 //!
-//! It holds the membership and no partition's state. Revoke: stop, wait for the running statement,
-//! tell the log. Lost: stop, wait for nothing. A worker that halts stays down until its partition is
-//! assigned again; the others go on.
+//! It holds the membership and no partition's state, and waits for nothing that may wait for it.
+//! Revoke: stop, wait for the running statement, tell the log. Lost: stop, wait for nothing. A worker
+//! that is fenced while the log still says that the partition is ours claims it again after a pause;
+//! one that halts stays down until its partition is assigned again; the others go on.
 
 use std::collections::HashMap;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,10 +20,12 @@ use shared::position::PartitionId;
 use shared::route::Router;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{self, JoinError, JoinSet};
+use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use crate::backoff::Backoff;
 use crate::bucket::Width;
+use crate::failure::StoreError;
 use crate::metrics::Metrics;
 use crate::store::postgres::STATEMENT_TIMEOUT;
 use crate::store::{SchemaError, Store};
@@ -31,7 +35,13 @@ use crate::worker::{End, Request, Shared, Worker};
 const REQUESTS_MAX: usize = 64;
 
 /// How often the supervisor comes round when nothing changes.
-const TICK: Duration = Duration::from_secs(5);
+const TICK: Duration = Duration::from_secs(1);
+
+/// The pause before a fenced worker's partition is claimed again, in drains, and the least a drain
+/// counts for. With the default drain of 5 s it is longer than a session in the group (10 s): a
+/// member that has lost its session hears that first.
+const CLAIM_PAUSE_DRAINS: u32 = 3;
+const DRAIN_MIN: Duration = Duration::from_secs(1);
 
 /// Why the consumer cannot run.
 #[derive(Debug, thiserror::Error)]
@@ -54,9 +64,23 @@ pub struct Consumer {
     subscription: Subscription,
     health: Health,
     requests: (mpsc::Sender<Request>, mpsc::Receiver<Request>),
-    running: HashMap<PartitionId, Running>,
+    /// What the log has assigned to us, and what becomes of it.
+    partitions: HashMap<PartitionId, Stay>,
     workers: JoinSet<End>,
+    /// The store's schema is ours: claims may begin.
+    checked: bool,
     leaving: bool,
+}
+
+/// What becomes of an assigned partition.
+#[derive(Debug)]
+enum Stay {
+    /// No worker before this instant; `None` until the store is checked.
+    Waiting(Option<Instant>),
+    /// A worker has it.
+    Running(Running),
+    /// It stands still until it is assigned again.
+    Halted,
 }
 
 #[derive(Debug)]
@@ -90,8 +114,9 @@ impl Consumer {
             subscription,
             health,
             requests: mpsc::channel(REQUESTS_MAX),
-            running: HashMap::new(),
+            partitions: HashMap::new(),
             workers: JoinSet::new(),
+            checked: false,
             leaving: false,
         }
     }
@@ -99,8 +124,10 @@ impl Consumer {
     /// Consumes until `shutdown`, then gives every partition back. Ends early only where the store's
     /// schema is not this program's; a database that is away is waited for.
     pub async fn run(mut self, shutdown: Shutdown) -> Result<(), ConsumerError> {
-        let heartbeat = self.health.heartbeat("consumer", self.silence_max());
-        self.prepare(&shutdown).await?;
+        let heartbeat = self.health.heartbeat("consumer", silence_max(&self.shared.config));
+        // Beside the log's changes, not before them: a rebalance must not wait for a database, and
+        // what was taken away meanwhile must not be claimed when the database is back.
+        let mut check = pin!(check(Arc::clone(&self.shared), self.health.clone()));
         let mut tick = tokio::time::interval(TICK);
         loop {
             heartbeat.beat();
@@ -113,54 +140,33 @@ impl Consumer {
                     Some(change) => self.follow(change).await,
                     None => break,
                 },
+                checked = &mut check, if !self.checked && !self.leaving => {
+                    checked?;
+                    self.checked = true;
+                }
                 Some(request) = self.requests.1.recv() => self.answer(request),
                 Some(ended) = self.workers.join_next_with_id() => self.ended(ended),
                 _ = tick.tick() => {}
             }
+            self.start_due();
         }
-        let left: Vec<_> = self.running.keys().copied().collect();
+        let left: Vec<_> = self.partitions.keys().copied().collect();
         self.drain(&left).await;
         if self.leaving { Ok(()) } else { Err(ConsumerError::Expelled) }
     }
 
-    /// Checks the store, however long it is away.
-    async fn prepare(&mut self, shutdown: &Shutdown) -> Result<(), ConsumerError> {
-        let config = &self.shared.config;
-        let mut backoff = Backoff::new(config.retry_backoff_min, config.retry_backoff_max);
-        let heartbeat = self.health.heartbeat("store check", self.silence_max());
-        loop {
-            heartbeat.beat();
-            let checked = match self.shared.store.check().await {
-                Ok(()) => self.shared.store.settle(self.shared.width).await,
-                Err(error) => Err(error),
-            };
-            let error = match checked {
-                Ok(()) => {
-                    self.health.set("store", Ok(()));
-                    return Ok(());
-                }
-                Err(error) => error,
-            };
-            self.health.set("store", Err(error.to_string()));
-            if !error.is_transient() {
-                return Err(error.into());
-            }
-            warn!(%error, "the store cannot be checked, trying again");
-            tokio::select! {
-                () = shutdown.cancelled() => return Ok(()),
-                () = tokio::time::sleep(backoff.next_wait()) => {}
-            }
-        }
-    }
-
     async fn follow(&mut self, change: Change) {
         match change {
-            // What is assigned while we leave is given back unclaimed.
-            Change::Assigned(_) if self.leaving => {}
             Change::Assigned(ids) => {
                 info!(partitions = ids.len(), "partitions assigned");
                 for id in ids {
-                    self.start(id);
+                    self.clear_halted(id);
+                    if let Some(Stay::Running(previous)) =
+                        self.partitions.insert(id, Stay::Waiting(None))
+                    {
+                        // One writer per partition: the log assigned it twice without a revoke.
+                        previous.task.abort();
+                    }
                 }
             }
             Change::Revoked(ids, drained) => {
@@ -170,26 +176,31 @@ impl Consumer {
             }
             Change::Lost(ids) => {
                 warn!(partitions = ids.len(), "partitions lost");
-                for id in &ids {
-                    // The running statement is fenced or harmless; waiting for it helps nobody.
-                    if let Some(running) = self.running.remove(id) {
-                        running.task.abort();
-                    }
-                }
+                // The running statement is fenced or harmless; waiting for it helps nobody.
+                self.let_go(&ids);
             }
         }
     }
 
-    fn start(&mut self, id: PartitionId) {
-        let (stop, stopped) = watch::channel(false);
-        let heartbeat = self.health.heartbeat(format!("worker {id}"), self.silence_max());
-        let requests = self.requests.0.clone();
-        let worker = Worker::new(id, Arc::clone(&self.shared), requests, stopped, heartbeat);
-        let task = self.workers.spawn(worker.run());
-        self.clear_halted(id);
-        if let Some(previous) = self.running.insert(id, Running { stop, task }) {
-            // One writer per partition: the log assigned it twice without a revoke.
-            previous.task.abort();
+    /// Starts a worker for every partition whose time has come. What is assigned while we leave is
+    /// given back unclaimed.
+    fn start_due(&mut self) {
+        if !self.checked || self.leaving {
+            return;
+        }
+        let now = Instant::now();
+        let due = |stay: &Stay| match stay {
+            Stay::Waiting(until) => until.is_none_or(|until| until <= now),
+            Stay::Running(_) | Stay::Halted => false,
+        };
+        for (id, stay) in self.partitions.iter_mut().filter(|(_, stay)| due(stay)) {
+            let (stop, stopped) = watch::channel(false);
+            let silence_max = silence_max(&self.shared.config);
+            let heartbeat = self.health.heartbeat(format!("worker {id}"), silence_max);
+            let requests = self.requests.0.clone();
+            let worker = Worker::new(*id, Arc::clone(&self.shared), requests, stopped, heartbeat);
+            let task = self.workers.spawn(worker.run());
+            *stay = Stay::Running(Running { stop, task });
         }
     }
 
@@ -197,12 +208,12 @@ impl Consumer {
     /// dropped, and its statement's outcome is the next owner's to find in the row.
     async fn drain(&mut self, ids: &[PartitionId]) {
         for id in ids {
-            if let Some(running) = self.running.get(id) {
+            if let Some(Stay::Running(running)) = self.partitions.get(id) {
                 running.stop.send_replace(true);
             }
         }
-        let deadline = tokio::time::Instant::now() + self.shared.config.drain_timeout;
-        while ids.iter().any(|id| self.running.contains_key(id)) {
+        let deadline = Instant::now() + self.shared.config.drain_timeout;
+        while ids.iter().any(|id| matches!(self.partitions.get(id), Some(Stay::Running(_)))) {
             match tokio::time::timeout_at(deadline, self.workers.join_next_with_id()).await {
                 Ok(Some(ended)) => self.ended(ended),
                 Ok(None) => break,
@@ -212,10 +223,16 @@ impl Consumer {
                 }
             }
         }
+        self.let_go(ids);
+    }
+
+    /// These are not ours any more: whoever owns them says whether they stand still.
+    fn let_go(&mut self, ids: &[PartitionId]) {
         for id in ids {
-            if let Some(running) = self.running.remove(id) {
+            if let Some(Stay::Running(running)) = self.partitions.remove(id) {
                 running.task.abort();
             }
+            self.clear_halted(*id);
         }
     }
 
@@ -239,28 +256,43 @@ impl Consumer {
             Ok((task, _)) => *task,
             Err(error) => error.id(),
         };
-        let Some(id) =
-            self.running.iter().find(|(_, running)| running.task.id() == task).map(|(id, _)| *id)
-        else {
-            return;
-        };
-        self.running.remove(&id);
-        match ended {
-            Ok((_, End::Stopped)) => info!(partition = %id, "worker stopped"),
-            Ok((_, End::Revoked)) => warn!(partition = %id, "the log took the partition away"),
+        let is_its = |stay: &Stay| matches!(stay, Stay::Running(one) if one.task.id() == task);
+        let found = self.partitions.iter().find(|(_, stay)| is_its(stay)).map(|(id, _)| *id);
+        let Some(id) = found else { return };
+        let stay = match ended {
+            Ok((_, End::Stopped)) => {
+                info!(partition = %id, "worker stopped");
+                self.again()
+            }
+            Ok((_, End::Revoked)) => {
+                warn!(partition = %id, "the log took the partition away");
+                self.again()
+            }
             Ok((_, End::Fenced)) => {
                 self.shared.metrics.fenced.inc();
                 warn!(partition = %id, "fenced: another writer has claimed the partition");
+                self.again()
             }
             Ok((_, End::Halted(halt))) => {
                 self.set_halted(id, halt.reason());
                 error!(partition = %id, reason = halt.reason(), %halt, "partition halted");
+                Stay::Halted
             }
             Err(error) => {
                 self.set_halted(id, "panic");
                 error!(partition = %id, %error, "a worker panicked, its partition is halted");
+                Stay::Halted
             }
-        }
+        };
+        self.partitions.insert(id, stay);
+    }
+
+    /// As long as the log says that the partition is ours, nobody else will take it: the claim that
+    /// fenced us may have been a late one of a former owner. The log tells us before the pause is
+    /// over where we are that former owner.
+    fn again(&self) -> Stay {
+        let pause = CLAIM_PAUSE_DRAINS * self.shared.config.drain_timeout.max(DRAIN_MIN);
+        Stay::Waiting(Some(Instant::now() + pause))
     }
 
     fn set_halted(&self, id: PartitionId, reason: &str) {
@@ -280,11 +312,38 @@ impl Consumer {
             ]);
         }
     }
+}
 
-    /// The longest a loop may be silent: a statement and a wait, with room for a slow machine.
-    fn silence_max(&self) -> Duration {
-        let config = &self.shared.config;
-        let round = STATEMENT_TIMEOUT + config.retry_backoff_max + config.poll_wait;
-        2 * (round + config.drain_timeout)
+/// Checks the store, however long it is away.
+async fn check(shared: Arc<Shared>, health: Health) -> Result<(), ConsumerError> {
+    let config = &shared.config;
+    let mut backoff = Backoff::new(config.retry_backoff_min, config.retry_backoff_max);
+    let heartbeat = health.heartbeat("store check", silence_max(config));
+    loop {
+        heartbeat.beat();
+        let checked = async {
+            shared.store.check().await?;
+            shared.store.settle(shared.width).await
+        };
+        let checked = match tokio::time::timeout(STATEMENT_TIMEOUT, checked).await {
+            Ok(checked) => checked,
+            Err(_) => Err(StoreError::timed_out().into()),
+        };
+        let Err(error) = checked else {
+            health.set("store", Ok(()));
+            return Ok(());
+        };
+        health.set("store", Err(error.to_string()));
+        if !error.is_transient() {
+            return Err(error.into());
+        }
+        warn!(%error, "the store cannot be checked, trying again");
+        tokio::time::sleep(backoff.next_wait()).await;
     }
+}
+
+/// The longest a loop may be silent: a statement and a wait, with room for a slow machine.
+fn silence_max(config: &ConsumerConfig) -> Duration {
+    let round = STATEMENT_TIMEOUT + config.retry_backoff_max + config.poll_wait;
+    2 * (round + config.drain_timeout)
 }

@@ -107,6 +107,11 @@ impl Worker {
             Ok(never) => match never {},
             Err(end) => end,
         };
+        if matches!(end, End::Fenced) {
+            // Here and not where workers are awaited: nobody awaits one whose partition was lost.
+            self.shared.metrics.fenced.inc();
+            warn!(partition = %self.id, "fenced: another writer has claimed the partition");
+        }
         self.forget_lag();
         end
     }
@@ -242,10 +247,15 @@ impl Worker {
         request: impl FnOnce(oneshot::Sender<T>) -> Request,
     ) -> Result<T, End> {
         let (reply, answer) = oneshot::channel();
-        self.requests.send(request(reply)).await.map_err(|_| End::Stopped)?;
+        let requests = self.requests.clone();
+        let asked = async {
+            requests.send(request(reply)).await.map_err(|_| End::Stopped)?;
+            answer.await.map_err(|_| End::Stopped)
+        };
+        // The whole of it: the supervisor takes no request while it waits for us to stop.
         tokio::select! {
             _ = self.stop.wait_for(|stop| *stop) => Err(End::Stopped),
-            answer = answer => answer.map_err(|_| End::Stopped),
+            answer = asked => answer,
         }
     }
 
