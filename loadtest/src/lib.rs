@@ -17,6 +17,7 @@ pub mod deployment;
 pub mod effects;
 pub mod github;
 pub mod ledger;
+pub mod link;
 pub mod load;
 pub mod process;
 pub mod records;

@@ -1,63 +1,60 @@
-//! A consumer is paused (`SIGSTOP`) with records in its hands until the group has given its
-//! partitions to another one, then goes on (`SIGCONT`). It writes nothing, and `fenced_total` says so.
+//! A consumer is paused (`SIGSTOP`) with a statement on its way until the group has given its
+//! partitions to another one, then goes on (`SIGCONT`). The statement arrives late, and writes
+//! nothing; `fenced_total` counts it.
 
 mod fixture;
 
 use std::time::Duration;
 
-use anyhow::Context;
 use loadtest::admin::metric;
 use loadtest::deployment::{Cluster, Deployment, Settings};
-use loadtest::effects::Effects;
+use loadtest::link::Link;
 use loadtest::wait::{Seen, wait_until};
 use shared::Shutdown;
-use sqlx::{Connection, PgConnection};
 
-/// Whether a paused consumer meets the fence or first hears from the group is a race that both may
-/// win; each round gives the fence another chance.
-const ROUNDS_MAX: usize = 6;
+/// Events per load.
+const EVENTS: u64 = 2_000;
 
-/// Records that are in the log, and so in the consumer's queue, when it is paused.
-const BACKLOG: u64 = 3_000;
+/// A batch's statement carries its events: so many bytes on their way are one.
+const STATEMENT_BYTES: u64 = 2_000;
 
+const STATEMENT_DEADLINE: Duration = Duration::from_secs(30);
 const EFFECTS_DEADLINE: Duration = Duration::from_secs(120);
-const FENCED_DEADLINE: Duration = Duration::from_secs(15);
+const FENCED_DEADLINE: Duration = Duration::from_secs(30);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_paused_consumer_writes_nothing_afterwards() -> anyhow::Result<()> {
     let run = fixture::Run::new("zombie")?;
-    // Small batches, so that a consumer always has several in its hands; both slots start empty.
-    let settings =
-        Settings { set: vec!["consumer.batch_records_max=50".to_owned()], ..Settings::default() };
-    let mut cluster = run.cluster(&settings, 2).await?;
-    cluster.consumer_stop(1).await?;
-    let mut accepted = 0;
-    let mut fenced = false;
-    for _ in 0..ROUNDS_MAX {
-        let lock = Lock::take(cluster.effects()).await?;
-        accepted += post(&run, &cluster, accepted).await?;
-        let zombie = cluster.consumer_admin(0)?;
-        let before = metric(zombie, "shock_consumer_fenced_total").await?;
-        cluster.consumer(0)?.pause()?;
-        lock.release().await?;
-        cluster.consumer_up(1).await?;
-        // All of it can only be there when the other one has taken over every partition.
-        cluster.effects().wait_for(accepted, EFFECTS_DEADLINE).await?;
-        cluster.consumer(0)?.resume()?;
-        fenced = wait_until("the fence", FENCED_DEADLINE, async || {
-            let now = metric(zombie, "shock_consumer_fenced_total").await?;
-            Ok(if now > before { Seen::There(()) } else { Seen::NotYet(format!("{now}")) })
-        })
-        .await
-        .is_ok();
-        if fenced {
-            break;
-        }
-        cluster.consumer_stop(1).await?;
-    }
-    assert!(fenced, "the zombie was never fenced in {ROUNDS_MAX} rounds");
+    let mut cluster = run.cluster(&Settings::default(), 0).await?;
+    let link = Link::to(&cluster.postgres_server()).await?;
+    cluster.consumer_up_through(0, Some(link.address())).await?;
+    let mut accepted = post(&run, &cluster, "before").await?;
+    cluster.effects().wait_for(accepted, EFFECTS_DEADLINE).await?;
+    let zombie = cluster.consumer_admin(0)?;
+    assert_eq!(metric(zombie, "shock_consumer_fenced_total").await?, 0.0);
+
+    link.hold();
+    accepted += post(&run, &cluster, "during").await?;
+    wait_until("a statement on its way", STATEMENT_DEADLINE, async || {
+        let waiting = link.waiting_bytes();
+        let enough = waiting >= STATEMENT_BYTES;
+        Ok(if enough { Seen::There(()) } else { Seen::NotYet(format!("{waiting} bytes")) })
+    })
+    .await?;
+    cluster.consumer(0)?.pause()?;
+    cluster.consumer_up(1).await?;
+    // All of it can only be there when the other one has taken over every partition.
+    cluster.effects().wait_for(accepted, EFFECTS_DEADLINE).await?;
+    link.release();
+    cluster.consumer(0)?.resume()?;
+    wait_until("the fence to be counted", FENCED_DEADLINE, async || {
+        let fenced = metric(zombie, "shock_consumer_fenced_total").await?;
+        Ok(if fenced >= 1.0 { Seen::There(()) } else { Seen::NotYet(format!("{fenced}")) })
+    })
+    .await?;
+
     // It is a member again and goes on: what is posted now is applied once, by whoever owns it.
-    accepted += post(&run, &cluster, accepted).await?;
+    accepted += post(&run, &cluster, "after").await?;
     cluster.effects().wait_for(accepted, EFFECTS_DEADLINE).await?;
     let deployment = Deployment::Cluster(Box::new(cluster));
     let findings = deployment.reconcile(&run.ledger).await?.clean()?;
@@ -66,31 +63,10 @@ async fn a_paused_consumer_writes_nothing_afterwards() -> anyhow::Result<()> {
     deployment.stop().await
 }
 
-/// Posts a backlog as fast as it is accepted; how many more are accepted now.
-async fn post(run: &fixture::Run, cluster: &Cluster, before: u64) -> anyhow::Result<u64> {
+/// Posts as fast as it is accepted; how many were.
+async fn post(run: &fixture::Run, cluster: &Cluster, name: &str) -> anyhow::Result<u64> {
     let mut load = run.load(cluster.target(), 2_000);
-    load.name = format!("zombie-{before}");
-    let stop = Shutdown::new();
-    load.events_max = Some(BACKLOG);
-    load.run(&stop).await?.all_accepted()
-}
-
-/// Holds every progress row: whoever wants to commit a batch waits.
-struct Lock(PgConnection);
-
-impl Lock {
-    async fn take(effects: &Effects) -> anyhow::Result<Self> {
-        let mut connection = effects.postgres().await?;
-        sqlx::query("begin").execute(&mut connection).await.context("begin")?;
-        sqlx::query("select 1 from progress for update")
-            .fetch_all(&mut connection)
-            .await
-            .context("lock the progress rows")?;
-        Ok(Self(connection))
-    }
-
-    async fn release(mut self) -> anyhow::Result<()> {
-        sqlx::query("rollback").execute(&mut self.0).await.context("rollback")?;
-        self.0.close().await.context("close")
-    }
+    load.name = name.to_owned();
+    load.events_max = Some(EVENTS);
+    load.run(&Shutdown::new()).await?.all_accepted()
 }

@@ -28,6 +28,9 @@ const PARTITIONS: u32 = 4;
 /// broker's `group.min.session.timeout.ms` has to allow it.
 const SESSION_TIMEOUT_MS: u32 = 3_000;
 
+/// The variable that tells a process where its database is.
+const POSTGRES_URL: &str = "SHOCK_POSTGRES_URL";
+
 /// From the start to `/readyz`.
 const READY_DEADLINE: Duration = Duration::from_secs(60);
 
@@ -65,7 +68,7 @@ impl Cluster {
         let file = settings.write(dir, &head(&services.kafka, &prefix))?;
         let url = at_database(&services.postgres, &database);
         let mut variables = settings.variables();
-        variables.push(("SHOCK_POSTGRES_URL".to_owned(), url.clone()));
+        variables.push((POSTGRES_URL.to_owned(), url.clone()));
         sql(&services.postgres, format!("create database {database}")).await?;
         let mut cluster = Self {
             dir: dir.to_owned(),
@@ -83,7 +86,6 @@ impl Cluster {
         cluster.ctl(&["ctl", "topics", "apply"]).await?;
         cluster.ctl(&["ctl", "migrate"]).await?;
         cluster.ingress_up().await?;
-        cluster.consumers.resize_with(consumers, || None);
         for index in 0..consumers {
             cluster.consumer_up(index).await?;
         }
@@ -100,7 +102,7 @@ impl Cluster {
     /// Starts the ingress, after it ended.
     pub async fn ingress_up(&mut self) -> anyhow::Result<()> {
         ensure!(self.ingress.is_none(), "the ingress is running");
-        let mut process = self.spawn("ingress", "ingress", &[])?;
+        let mut process = self.spawn("ingress", "ingress", &[], &self.variables)?;
         self.target.set(process.address("ingress").await?);
         ready(process.address("admin").await?, &process).await?;
         self.ingress = Some(process);
@@ -109,21 +111,45 @@ impl Cluster {
 
     /// Starts consumer `index`, after it ended.
     pub async fn consumer_up(&mut self, index: usize) -> anyhow::Result<()> {
+        self.consumer_up_through(index, None).await
+    }
+
+    /// Starts consumer `index`, which reaches PostgreSQL at `link` where one is given.
+    pub async fn consumer_up_through(
+        &mut self,
+        index: usize,
+        link: Option<SocketAddr>,
+    ) -> anyhow::Result<()> {
+        if self.consumers.len() <= index {
+            self.consumers.resize_with(index + 1, || None);
+        }
         ensure!(self.consumers[index].is_none(), "consumer {index} is running");
         let instance = format!("consumer.instance=consumer-{index}");
-        let mut process =
-            self.spawn(&format!("consumer-{index}"), "consumer", &["--set", &instance])?;
+        let mut variables = self.variables.clone();
+        if let Some(link) = link {
+            let url = at_server(&self.url(), &link.to_string());
+            variables.retain(|(name, _)| name != POSTGRES_URL);
+            variables.push((POSTGRES_URL.to_owned(), url));
+        }
+        let name = format!("consumer-{index}");
+        let mut process = self.spawn(&name, "consumer", &["--set", &instance], &variables)?;
         let admin = process.address("admin").await?;
         ready(admin, &process).await?;
         self.consumers[index] = Some(Member { process, admin });
         Ok(())
     }
 
-    fn spawn(&self, name: &str, command: &str, more: &[&str]) -> anyhow::Result<Process> {
+    fn spawn(
+        &self,
+        name: &str,
+        command: &str,
+        more: &[&str],
+        variables: &[(String, String)],
+    ) -> anyhow::Result<Process> {
         let mut args = vec![command.to_owned()];
         args.extend(self.args.iter().cloned());
         args.extend(more.iter().map(|word| (*word).to_owned()));
-        Process::start(name, &shock_binary()?, &args, &self.variables, &self.dir)
+        Process::start(name, &shock_binary()?, &args, variables, &self.dir)
     }
 
     /// `kill -9` of the ingress.
@@ -174,6 +200,15 @@ impl Cluster {
     /// The database.
     pub fn effects(&self) -> &Effects {
         &self.effects
+    }
+
+    /// `HOST:PORT` of PostgreSQL.
+    pub fn postgres_server(&self) -> String {
+        server_of(&self.postgres).1.to_owned()
+    }
+
+    fn url(&self) -> String {
+        at_database(&self.postgres, &self.database)
     }
 
     /// The topics.
@@ -243,6 +278,20 @@ fn at_database(url: &str, database: &str) -> String {
     )
 }
 
+/// The URL before, at and after `HOST:PORT`.
+fn server_of(url: &str) -> (&str, &str, &str) {
+    let start = url.find("://").map_or(0, |at| at + 3);
+    let end = url[start..].find(['/', '?']).map_or(url.len(), |at| start + at);
+    let start = url[start..end].rfind('@').map_or(start, |at| start + at + 1);
+    (&url[..start], &url[start..end], &url[end..])
+}
+
+/// The URL of the same database, reached at another address.
+fn at_server(url: &str, server: &str) -> String {
+    let (before, _, after) = server_of(url);
+    format!("{before}{server}{after}")
+}
+
 /// `text` is made of constants and a name of ours.
 async fn sql(url: &str, text: String) -> anyhow::Result<()> {
     let mut connection = PgConnection::connect(url).await.context("connect to PostgreSQL")?;
@@ -252,7 +301,7 @@ async fn sql(url: &str, text: String) -> anyhow::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::at_database;
+    use super::{at_database, at_server, server_of};
 
     #[test]
     fn another_database_of_the_same_server() {
@@ -260,5 +309,8 @@ mod tests {
         check("postgres://u:p@h:1/postgres", "postgres://u:p@h:1/d");
         check("postgres://u@h:1", "postgres://u@h:1/d");
         check("postgres:///postgres?host=/run/x", "postgres:///d?host=/run/x");
+        assert_eq!(server_of("postgres://u:p@h:1/d?x=@").1, "h:1");
+        assert_eq!(at_server("postgres://u:p@h:1/d?x=y", "l:2"), "postgres://u:p@l:2/d?x=y");
+        assert_eq!(at_server("postgres://h:1", "l:2"), "postgres://l:2");
     }
 }
