@@ -45,8 +45,9 @@ struct Summary<'s> {
     results: Vec<EventResult<'s>>,
 }
 
-#[derive(Serialize)]
-struct Minted<'s> {
+/// An id that we gave, and to which event of the request.
+#[derive(Debug, Serialize)]
+pub(crate) struct Minted<'s> {
     index: usize,
     id: &'s str,
 }
@@ -110,7 +111,7 @@ pub(crate) fn compose(
     wishes: Wishes,
 ) -> (Answer, &'static str) {
     if let Some(reject) = agreed(became) {
-        return (problem(reject, became), reject.row().code);
+        return (problem(reject, checks, became), reject.row().code);
     }
     let mut summary = Summary { dry_run: wishes.dry_run, ..Summary::default() };
     let mut wait_seconds = None;
@@ -174,9 +175,12 @@ fn agreed(became: &[Became]) -> Option<&Reject> {
     spokesman
 }
 
-fn problem(reject: &Reject, became: &[Became]) -> Answer {
+fn problem(reject: &Reject, checks: &Checks, became: &[Became]) -> Answer {
+    let minted = minted(checks, became);
     if became.len() == 1 {
-        return reject.answer();
+        let mut problem = Problem::new(reject);
+        problem.minted = minted;
+        return reject.answer_with(&problem);
     }
     let mut errors = Vec::new();
     let mut truncated = false;
@@ -191,15 +195,23 @@ fn problem(reject: &Reject, became: &[Became]) -> Answer {
             }
         }
     }
-    reject.answer_with(&Problem::of_batch(reject, &errors, truncated))
+    let mut problem = Problem::new(reject);
+    (problem.errors, problem.errors_truncated) = (&errors, truncated);
+    problem.minted = minted;
+    reject.answer_with(&problem)
 }
 
+/// The ids of events that are in the log or may be: whoever retries those needs the same id.
 fn minted<'s>(checks: &'s Checks, became: &[Became]) -> Vec<Minted<'s>> {
-    let accepted = |one: &Became| matches!(one, Became::Accepted(_));
+    let kept = |one: &Became| match one {
+        Became::Accepted(_) => true,
+        Became::Refused(reject) => reject.row().outcome == Outcome::Unknown,
+        Became::Valid | Became::Duplicate => false,
+    };
     let minted =
         checks.events.iter().zip(became).enumerate().filter_map(|(index, (entry, one))| {
             let checked = entry.verdict.as_ref().ok().filter(|checked| checked.minted)?;
-            accepted(one).then(|| Minted { index, id: &checks.text[checked.event_id.clone()] })
+            kept(one).then(|| Minted { index, id: &checks.text[checked.event_id.clone()] })
         });
     minted.collect()
 }

@@ -8,8 +8,9 @@ use http::{HeaderMap, Response, StatusCode};
 use http_body_util::Full;
 use serde::Serialize;
 
+use crate::answer::Minted;
 use crate::inflate::ACCEPTED_ENCODINGS;
-use crate::reject::{Bound, Reject, Retry, Row};
+use crate::reject::{Bound, Reject, Retry};
 use crate::violation::Violation;
 
 /// What every handler answers with.
@@ -28,10 +29,15 @@ pub(crate) struct Problem<'r> {
     retryable: bool,
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     bound: Option<BoundMembers>,
+    /// What is wrong with the events, point by point.
     #[serde(skip_serializing_if = "<[Violation]>::is_empty")]
-    errors: &'r [Violation],
+    pub errors: &'r [Violation],
+    /// Whether there is more.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
-    errors_truncated: bool,
+    pub errors_truncated: bool,
+    /// The ids that we gave to events that may be in the log.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub minted: Vec<Minted<'r>>,
 }
 
 #[derive(Debug, Serialize)]
@@ -43,7 +49,9 @@ struct BoundMembers {
 }
 
 impl<'r> Problem<'r> {
-    fn new(reject: &'r Reject, row: &Row) -> Self {
+    /// The refusal, with its own violations.
+    pub fn new(reject: &'r Reject) -> Self {
+        let row = reject.row();
         let (errors, errors_truncated) = reject.violations();
         Self {
             problem_type: format!("/problems/{}", row.code),
@@ -59,12 +67,8 @@ impl<'r> Problem<'r> {
             }),
             errors,
             errors_truncated,
+            minted: Vec::new(),
         }
-    }
-
-    /// The same problem with violations gathered from a whole batch.
-    pub fn of_batch(reject: &'r Reject, errors: &'r [Violation], errors_truncated: bool) -> Self {
-        Self { errors, errors_truncated, ..Self::new(reject, &reject.row()) }
     }
 }
 
@@ -135,8 +139,7 @@ impl Reject {
 
     /// The whole answer.
     pub fn answer(&self) -> Answer {
-        let row = self.row();
-        self.answer_with(&Problem::new(self, &row))
+        self.answer_with(&Problem::new(self))
     }
 
     /// The whole answer with this document.

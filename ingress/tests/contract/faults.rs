@@ -34,6 +34,32 @@ async fn every_fault_has_its_status() {
     server.stop().await;
 }
 
+/// "Retry with the same id" needs the id, also where we gave it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_504_returns_the_ids_we_gave() {
+    let server = Fixture::start();
+    let nameless = EVENT.replace("\"id\":\"1\",", "");
+    for (body, events) in [(nameless.clone(), 1), (format!("[{nameless},{nameless}]"), 2)] {
+        server.log.script(vec![Fault::Silent; events]);
+        let before = server.log.records().len();
+        let problem = Post::json(&body).send(&server).await.problem(504, "ack_unknown");
+        let minted: Vec<_> = problem["minted"].as_array().expect("ids").iter().collect();
+        let records = server.log.records().split_off(before);
+        assert_eq!(minted.len(), records.len());
+        for (index, (minted, record)) in minted.into_iter().zip(&records).enumerate() {
+            let id = minted["id"].as_str().map(str::as_bytes);
+            assert_eq!(
+                (minted["index"].as_u64(), id),
+                (Some(index as u64), record.header("ce_id"))
+            );
+        }
+    }
+    server.log.script([Fault::Refuse(AppendError::Full)]);
+    let problem = Post::json(nameless).send(&server).await.problem(503, "log_full");
+    assert_eq!(problem.get("minted"), None);
+    server.stop().await;
+}
+
 fn outcomes(body: &Value) -> Vec<(&str, Option<&str>)> {
     let results = body["results"].as_array().expect("results").iter();
     results.map(|one| (one["status"].as_str().expect("a status"), one["code"].as_str())).collect()
