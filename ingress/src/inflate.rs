@@ -40,7 +40,12 @@ pub(crate) fn inflate(
             Ok(())
         }
         Coding::Gzip => pump(MultiGzDecoder::new(sent), sent.len(), bounds, reserved, into),
-        Coding::Deflate => pump(ZlibDecoder::new(sent), sent.len(), bounds, reserved, into),
+        Coding::Deflate => {
+            let mut decoder = ZlibDecoder::new(sent);
+            pump(&mut decoder, sent.len(), bounds, reserved, into)?;
+            // Unlike gzip's, this decoder stops at the end of its stream, whatever follows.
+            if decoder.total_in() == sent.len() as u64 { Ok(()) } else { Err(Reject::Inflate) }
+        }
     }
 }
 
@@ -106,7 +111,11 @@ mod tests {
     fn bodies_inflate_and_bombs_do_not() {
         let mut zlib = ZlibEncoder::new(Vec::new(), Compression::fast());
         zlib.write_all(b"hello").expect("memory");
-        check(Coding::Deflate, &zlib.finish().expect("memory"), Ok(5));
+        let zlib = zlib.finish().expect("memory");
+        check(Coding::Deflate, &zlib, Ok(5));
+        check(Coding::Deflate, &[&zlib[..], b"x"].concat(), Err(Reject::Inflate));
+        check(Coding::Gzip, &[&gzip(b"hel")[..], &gzip(b"lo")].concat(), Ok(5));
+        check(Coding::Gzip, &[&gzip(b"hello")[..], b"x"].concat(), Err(Reject::Inflate));
         check(Coding::Gzip, &gzip(b"hello"), Ok(5));
         check(Coding::Gzip, b"hello", Err(Reject::Inflate));
         let whole = gzip(b"hello");
