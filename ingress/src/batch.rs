@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use serde_json::value::RawValue;
+use shared::identity::SOURCE_DEFAULT;
 use shared::tenant::TenantId;
 
 use crate::core::Shared;
@@ -140,7 +141,7 @@ impl Checker<'_> {
             id: self.shared.route(envelope.event_type, self.tenant),
             value: at,
             event_id,
-            source: checks.keep(envelope.source.unwrap_or_default()),
+            source: checks.keep(envelope.source.unwrap_or(SOURCE_DEFAULT)),
             minted,
             timed: envelope.time.is_some(),
             duplicate_of: None,
@@ -179,7 +180,7 @@ impl Shared {
         let given = attributes.id.as_deref().map(|id| checks.keep(id));
         let minted = given.is_none();
         let event_id = given.unwrap_or_else(|| checks.mint());
-        let source = checks.keep(attributes.source.as_deref().unwrap_or_default());
+        let source = checks.keep(attributes.source.as_deref().unwrap_or(SOURCE_DEFAULT));
         let checked = Checked {
             tenant,
             id: self.route(&attributes.event_type, tenant),

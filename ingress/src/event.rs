@@ -20,7 +20,7 @@ pub(crate) struct Checked {
     pub value: Range<usize>,
     /// Its id, given or minted.
     pub event_id: Range<usize>,
-    /// Its source, empty where it names none.
+    /// Its source, the default where it names none.
     pub source: Range<usize>,
     /// Whether we minted the id.
     pub minted: bool,

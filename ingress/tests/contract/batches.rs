@@ -79,6 +79,16 @@ async fn one_bad_line_or_element_does_not_spoil_the_others() {
     server.stop().await;
 }
 
+/// No source and the default source are one identity to the consumer.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_absent_source_repeats_the_default_one() {
+    let server = Fixture::start();
+    let named = event("1", "1").replace("\"id\"", "\"source\":\"/\",\"id\"");
+    let answer = Post::json(format!("[{},{named}]", event("1", "1"))).send(&server).await;
+    assert_eq!((answer.status, answer.json()), (202, json!({"accepted":1,"duplicate":1})));
+    server.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_batch_that_agrees_has_one_problem() {
     let server = Fixture::start();
