@@ -170,12 +170,13 @@ pub(crate) fn content_length(headers: &HeaderMap) -> Option<usize> {
 /// Query and `Prefer`.
 pub(crate) fn wishes_of(parts: &Parts) -> Result<Wishes, Reject> {
     let mut wishes = Wishes::default();
-    for pair in parts.uri.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
-        match pair {
-            "dryRun=true" => wishes.dry_run = true,
-            "dryRun=false" => wishes.dry_run = false,
-            _ => return Err(Reject::Malformed("the only query parameter is dryRun=true|false")),
-        }
+    let query = parts.uri.query().unwrap_or_default();
+    let mut pairs = query.split('&').filter(|pair| !pair.is_empty());
+    // At most once: of two, another reader of the request might take the other one.
+    match (pairs.next(), pairs.next()) {
+        (None | Some("dryRun=false"), None) => {}
+        (Some("dryRun=true"), None) => wishes.dry_run = true,
+        _ => return Err(Reject::Malformed("the query is empty or dryRun=true|false, once")),
     }
     wishes.positions = parts.headers.get_all("prefer").iter().any(|value| {
         let preferences = value.to_str().unwrap_or_default().split(',');

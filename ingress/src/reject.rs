@@ -203,7 +203,7 @@ impl Reject {
                 retry(408, "body_timeout", "the body came too slowly", 1, Rejected)
             }
             Self::BodyIncomplete => never(400, "body_incomplete", "the body broke off"),
-            Self::Empty => never(400, "empty_body", "the body is empty"),
+            Self::Empty => never(400, "empty_body", "the body holds no event"),
             Self::Json => never(400, "malformed_json", "the body is not valid JSON"),
             Self::Utf8 => never(400, "malformed_utf8", "the body is not valid UTF-8"),
             Self::Duplicate { .. } => {

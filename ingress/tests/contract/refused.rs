@@ -97,7 +97,10 @@ async fn heads_that_are_refused_before_the_body() {
     check(&server, good().without("authorization"), 401, "unauthorized").await;
     check(&server, good().to("/v2/events"), 404, "unknown_path").await;
     check(&server, good().to("/v1/sources/gitlab"), 404, "unknown_source").await;
-    check(&server, good().to("/v1/events?dryrun=1"), 400, "malformed_request").await;
+    for query in ["dryrun=1", "dryRun=yes", "dryRun=true&dryRun=false", "dryRun=true&x"] {
+        let post = good().to(&format!("/v1/events?{query}"));
+        check(&server, post, 400, "malformed_request").await;
+    }
     let get = Post { method: "GET", ..good() };
     let answer = check(&server, get, 405, "method_not_allowed").await;
     assert_eq!(answer.header("allow"), Some("POST"));
