@@ -13,6 +13,7 @@ pub(crate) fn bind(
     address: SocketAddr,
     count: usize,
 ) -> io::Result<(SocketAddr, Vec<TcpListener>)> {
+    claim(address)?;
     let first = bind_one(address)?;
     let bound = first.local_addr()?;
     let mut listeners = vec![first];
@@ -20,6 +21,14 @@ pub(crate) fn bind(
         listeners.push(bind_one(bound)?);
     }
     Ok((bound, listeners))
+}
+
+/// Sharing a port among our threads would also share it with another process of this user, and each
+/// would get a part of the other's connections: somebody listens there already, so we do not.
+fn claim(address: SocketAddr) -> io::Result<()> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())
 }
 
 fn bind_one(address: SocketAddr) -> io::Result<TcpListener> {
@@ -30,4 +39,20 @@ fn bind_one(address: SocketAddr) -> io::Result<TcpListener> {
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_is_shared_among_threads_only() {
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let (address, listeners) = bind(any, 3).expect("binds");
+        assert_eq!(listeners.len(), 3);
+        let second = bind(address, 1).map(|_| ()).map_err(|error| error.kind());
+        assert_eq!(second, Err(io::ErrorKind::AddrInUse));
+        drop(listeners);
+        assert!(bind(address, 1).is_ok());
+    }
 }
