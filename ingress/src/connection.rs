@@ -77,10 +77,13 @@ pub(crate) async fn serve(
             () = shutdown.cancelled() => break,
         }
     }
-    let deadline = Instant::now() + core.shared.config.drain_timeout;
+    let drain_timeout = core.shared.config.drain_timeout;
+    let deadline = Instant::now() + drain_timeout;
+    // Senders that come back without a pause must not take the time in which others finish.
+    let accept_deadline = deadline - drain_timeout / 2;
     core.shared.draining.store(true, Ordering::Relaxed);
     // Closing a listener resets what waits in its queue.
-    while Instant::now() < deadline {
+    while Instant::now() < accept_deadline {
         let Ok(accepted) = timeout(QUIET, listener.accept()).await else { break };
         if let Ok((stream, _)) = accepted {
             start(&mut connections, &core, stream, &close);

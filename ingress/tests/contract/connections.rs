@@ -174,3 +174,21 @@ async fn a_drain_answers_everybody_and_resets_nobody() {
     server.stop().await;
     assert_eq!((health.ready(), log.records().len()), (Err("draining".to_owned()), 40));
 }
+
+/// Senders that know of no other replica come back at once, for as long as we accept.
+#[tokio::test(flavor = "multi_thread")]
+async fn senders_that_never_pause_leave_time_to_finish() {
+    let server = Fixture::start_with(|config| config.drain_timeout = Duration::from_secs(2));
+    let address = server.address;
+    let sending = tokio::spawn(async move {
+        while let Ok(stream) = TcpStream::connect(address).await {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            drop(stream);
+        }
+    });
+    server.shutdown.cancel();
+    let started = Instant::now();
+    server.stop().await;
+    assert!(started.elapsed() < Duration::from_millis(1800), "{:?}", started.elapsed());
+    sending.await.expect("no panic");
+}
