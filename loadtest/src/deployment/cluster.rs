@@ -114,8 +114,23 @@ impl Cluster {
         self.consumer_up_through(index, None).await
     }
 
+    /// Starts consumer `index` and does not wait until it is ready: its database may be away.
+    pub async fn consumer_start(&mut self, index: usize) -> anyhow::Result<()> {
+        self.consumer_start_through(index, None).await
+    }
+
     /// Starts consumer `index`, which reaches PostgreSQL at `link` where one is given.
     pub async fn consumer_up_through(
+        &mut self,
+        index: usize,
+        link: Option<SocketAddr>,
+    ) -> anyhow::Result<()> {
+        self.consumer_start_through(index, link).await?;
+        let member = self.member(index)?;
+        ready(member.admin, &member.process).await
+    }
+
+    async fn consumer_start_through(
         &mut self,
         index: usize,
         link: Option<SocketAddr>,
@@ -134,7 +149,6 @@ impl Cluster {
         let name = format!("consumer-{index}");
         let mut process = self.spawn(&name, "consumer", &["--set", &instance], &variables)?;
         let admin = process.address("admin").await?;
-        ready(admin, &process).await?;
         self.consumers[index] = Some(Member { process, admin });
         Ok(())
     }

@@ -14,6 +14,8 @@ use shared::tenant::TenantId;
 
 /// The file's name in the data directory.
 const FILE: &str = "dev-key";
+/// Where it is written before it is whole; what an earlier start left there is overwritten.
+const FILE_FRESH: &str = "dev-key.new";
 /// The key's id and the tenant it writes for.
 const NAME: &str = "dev";
 /// 256 bits: not to be guessed, so that a plain hash at rest is enough.
@@ -35,12 +37,7 @@ impl DevelopmentKey {
                 let mut secret = [0; SECRET_BYTES];
                 OsRng.try_fill_bytes(&mut secret).context("no random numbers for a key")?;
                 let presented = format!("{NAME}.{}", hex::encode(secret));
-                OpenOptions::new()
-                    .write(true)
-                    .create_new(true)
-                    .mode(0o600)
-                    .open(&path)
-                    .and_then(|mut file| writeln!(file, "{presented}"))
+                write(directory, &presented)
                     .with_context(|| format!("cannot write {}", path.display()))?;
                 presented
             }
@@ -72,6 +69,16 @@ impl DevelopmentKey {
     }
 }
 
+/// Whole or not at all, also when the process dies in between.
+fn write(directory: &Path, presented: &str) -> std::io::Result<()> {
+    let fresh = directory.join(FILE_FRESH);
+    let mut file =
+        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
+    writeln!(file, "{presented}")?;
+    file.sync_all()?;
+    std::fs::rename(fresh, directory.join(FILE))
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
@@ -86,6 +93,14 @@ mod tests {
         assert_eq!(first.presented(), second.presented());
         let meta = std::fs::metadata(directory.path().join(FILE)).expect("is there");
         assert_eq!(meta.permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_start_that_died_while_writing_stops_nobody() {
+        let directory = tempfile::tempdir().expect("a directory");
+        std::fs::write(directory.path().join(FILE_FRESH), "dev.ab").expect("writes");
+        let key = DevelopmentKey::of(directory.path()).expect("made");
+        assert_eq!(key.presented().len(), NAME.len() + 1 + 2 * SECRET_BYTES);
     }
 
     #[test]
