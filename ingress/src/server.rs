@@ -45,7 +45,7 @@ pub enum BindError {
     #[error(transparent)]
     Schema(#[from] SchemaError),
     /// The address.
-    #[error("cannot listen on {address}: {error}")]
+    #[error("ingress.listen {address}: {error}")]
     Listen {
         /// Where.
         address: SocketAddr,

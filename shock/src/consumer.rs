@@ -10,11 +10,10 @@ use shared::log::kafka::Group;
 use shared::log::{Scanner, Subscription, kafka};
 use shared::metrics::Registry;
 use shared::{Shutdown, admin};
-use tokio::net::TcpListener;
 
 use crate::cli::ConfigOptions;
 use crate::exit::End;
-use crate::{output, runtime, settings, signal};
+use crate::{output, port, runtime, settings, signal};
 
 /// Runs until a signal.
 pub fn run(options: &ConfigOptions) -> anyhow::Result<()> {
@@ -32,9 +31,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let shutdown = signal::shutdown()?;
     let registry = Arc::new(Registry::new());
     let health = Health::new(Clock::System);
-    let admin = TcpListener::bind(config.admin_listen)
-        .await
-        .map_err(|error| End::Config(format!("admin.listen {}: {error}", config.admin_listen)))?;
+    let admin = port::admin(config.admin_listen).await?;
     output::announce("admin", &format!("http://{}", admin.local_addr()?))?;
 
     let store = Store::connect(&config.backend, &config.consumer.pipeline)

@@ -25,7 +25,7 @@ use self::key::DevelopmentKey;
 use crate::cli::DevOptions;
 use crate::consumer::known_sources;
 use crate::exit::End;
-use crate::{output, runtime, settings, signal};
+use crate::{output, port, runtime, settings, signal};
 
 /// Runs until a signal.
 pub fn run(options: &DevOptions) -> anyhow::Result<()> {
@@ -50,15 +50,14 @@ async fn serve(mut config: Config) -> anyhow::Result<()> {
     };
     let directory = DataDirectory::lock(&embedded.data_dir)
         .map_err(|error| End::Unavailable(error.to_string()))?;
-    let key = DevelopmentKey::of(&embedded.data_dir)?;
+    let key = DevelopmentKey::of(&embedded.data_dir)
+        .map_err(|error| End::Unavailable(format!("{error:#}")))?;
     config.ingress.keys.push(key.config());
 
     let shutdown = signal::shutdown()?;
     let registry = Arc::new(Registry::new());
     let health = Health::new(Clock::System);
-    let admin = TcpListener::bind(config.admin_listen)
-        .await
-        .map_err(|error| End::Config(format!("admin.listen {}: {error}", config.admin_listen)))?;
+    let admin = port::admin(config.admin_listen).await?;
 
     let (store, log) = open(&config, &embedded, directory).await?;
     let ingress = Ingress::bind(
@@ -69,7 +68,7 @@ async fn serve(mut config: Config) -> anyhow::Result<()> {
         &registry,
         Clock::System,
     )
-    .map_err(|error| End::Config(error.to_string()))?;
+    .map_err(|error| port::ingress(&error))?;
     let consumer = Consumer::new(
         &config.consumer,
         store.clone(),

@@ -10,11 +10,10 @@ use shared::log::Log;
 use shared::log::kafka::Producer;
 use shared::metrics::Registry;
 use shared::{Shutdown, admin};
-use tokio::net::TcpListener;
 
 use crate::cli::ConfigOptions;
 use crate::exit::End;
-use crate::{output, runtime, settings, signal};
+use crate::{output, port, runtime, settings, signal};
 
 /// Runs until a signal.
 pub fn run(options: &ConfigOptions) -> anyhow::Result<()> {
@@ -43,10 +42,8 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         &registry,
         Clock::System,
     )
-    .map_err(|error| End::Config(error.to_string()))?;
-    let admin = TcpListener::bind(config.admin_listen)
-        .await
-        .map_err(|error| End::Config(format!("admin.listen {}: {error}", config.admin_listen)))?;
+    .map_err(|error| port::ingress(&error))?;
+    let admin = port::admin(config.admin_listen).await?;
     output::announce("ingress", &format!("http://{}", ingress.local_addr()))?;
     output::announce("admin", &format!("http://{}", admin.local_addr()?))?;
 

@@ -11,6 +11,7 @@ mod ingress;
 mod logging;
 mod metrics;
 mod output;
+mod port;
 mod runtime;
 mod settings;
 mod signal;

@@ -1,8 +1,9 @@
 //! The lock on the data directory: one process per directory. It never waits and never breaks a
 //! lock: the operating system releases it when its holder dies, however it dies.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{Read, Write};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use super::OpenError;
@@ -22,7 +23,8 @@ impl DataDirectory {
     /// Makes the directory where there is none and takes its lock, or says who has it.
     pub fn lock(directory: &Path) -> Result<Self, OpenError> {
         let failed = |source| OpenError::Directory { directory: directory.to_owned(), source };
-        std::fs::create_dir_all(directory).map_err(failed)?;
+        // Events are personal: what we make, only we read. A directory that is there stays as it is.
+        DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(failed)?;
         // Not truncated on opening: the holder's process id must stay readable to the loser.
         let mut file = OpenOptions::new()
             .read(true)
@@ -52,5 +54,20 @@ impl DataDirectory {
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn a_directory_of_ours_is_private() {
+        let parent = tempfile::tempdir().expect("a directory");
+        let directory = DataDirectory::lock(&parent.path().join("a/b")).expect("locked");
+        let mode = std::fs::metadata(directory.path()).expect("is there").permissions().mode();
+        assert_eq!(mode & 0o777, 0o700);
     }
 }
