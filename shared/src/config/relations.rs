@@ -119,9 +119,12 @@ fn replicas(settings: &mut Settings, class: Class, topic: TopicSpec, durability:
     });
 }
 
-/// An ingress nobody may post to is a mistake.
+/// An ingress nobody may post to is a mistake. What could not be read (it has no path) may name them.
 fn producers(settings: &mut Settings) {
-    if !settings.entries("key").is_empty() || !settings.names("source").is_empty() {
+    if settings.is_faulty("")
+        || !settings.entries("key").is_empty()
+        || !settings.names("source").is_empty()
+    {
         return;
     }
     let wrong = Wrong {

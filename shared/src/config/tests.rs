@@ -36,6 +36,18 @@ fn planted(line: &str) -> Vec<Vec<&str>> {
     faults.map(|parts| parts.split('|').map(str::trim).collect()).collect()
 }
 
+/// What a file that cannot be read says, nobody knows: no fault is made up about it.
+#[test]
+fn an_unreadable_file_is_the_only_fault() {
+    let (directory, file) = written("a = [1,\nb");
+    for path in [file, directory.path().join("absent.toml")] {
+        let error = Config::load(&sources(&path), Purpose::Check).expect_err("unreadable");
+        let places: Vec<_> = error.0.iter().map(|fault| fault.place.to_string()).collect();
+        assert_eq!(places.len(), 1, "{error}");
+        assert!(places[0].starts_with(&path.display().to_string()), "{error}");
+    }
+}
+
 #[test]
 fn planted_mistakes_are_all_found_at_their_lines() {
     let text = include_str!("tests/mistakes.toml");
