@@ -176,8 +176,7 @@ impl Consumer {
             }
             Change::Lost(ids) => {
                 warn!(partitions = ids.len(), "partitions lost");
-                // The running statement is fenced or harmless; waiting for it helps nobody.
-                self.let_go(&ids);
+                self.cut_loose(&ids);
             }
         }
     }
@@ -226,6 +225,22 @@ impl Consumer {
         self.let_go(ids);
     }
 
+    /// Stops these workers and waits for none. A running statement is fenced or harmless; it may end,
+    /// so that the fence's answer is counted, and is dropped when a drain's time is over.
+    fn cut_loose(&mut self, ids: &[PartitionId]) {
+        for id in ids {
+            if let Some(Stay::Running(Running { stop, task })) = self.partitions.remove(id) {
+                stop.send_replace(true);
+                let patience = self.shared.config.drain_timeout;
+                tokio::spawn(async move {
+                    tokio::time::sleep(patience).await;
+                    task.abort();
+                });
+            }
+            self.clear_halted(*id);
+        }
+    }
+
     /// These are not ours any more: whoever owns them says whether they stand still.
     fn let_go(&mut self, ids: &[PartitionId]) {
         for id in ids {
@@ -268,11 +283,7 @@ impl Consumer {
                 warn!(partition = %id, "the log took the partition away");
                 self.again()
             }
-            Ok((_, End::Fenced)) => {
-                self.shared.metrics.fenced.inc();
-                warn!(partition = %id, "fenced: another writer has claimed the partition");
-                self.again()
-            }
+            Ok((_, End::Fenced)) => self.again(),
             Ok((_, End::Halted(halt))) => {
                 self.set_halted(id, halt.reason());
                 error!(partition = %id, reason = halt.reason(), %halt, "partition halted");

@@ -7,8 +7,9 @@ use consumer::Store;
 use consumer::store::{PostgresStore, SqliteStore};
 use shared::config::PostgresConfig;
 use shared::position::PartitionId;
+use sqlx::pool::PoolConnection;
 use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{AssertSqlSafe, PgPool, SqlitePool};
+use sqlx::{AssertSqlSafe, PgPool, Postgres, Sqlite, SqlitePool};
 use tempfile::TempDir;
 
 pub const PIPELINE: &str = "suite";
@@ -18,7 +19,42 @@ pub enum Base {
     Postgres { url: String, pool: PgPool },
 }
 
+/// A transaction that keeps everybody else's writes to the pipeline's row waiting.
+pub enum Hold {
+    Sqlite(PoolConnection<Sqlite>),
+    Postgres(PoolConnection<Postgres>),
+}
+
+impl Hold {
+    pub async fn release(self) {
+        match self {
+            Self::Sqlite(mut held) => sqlx::raw_sql("rollback").execute(&mut *held).await.map(drop),
+            Self::Postgres(mut held) => {
+                sqlx::raw_sql("rollback").execute(&mut *held).await.map(drop)
+            }
+        }
+        .expect("rolls back");
+    }
+}
+
 impl Base {
+    /// Locks the store against every check of its schema.
+    pub async fn hold(&self) -> Hold {
+        match self {
+            Self::Sqlite { pool, .. } => {
+                let mut held = pool.acquire().await.expect("connects");
+                sqlx::raw_sql("begin exclusive").execute(&mut *held).await.expect("locks");
+                Hold::Sqlite(held)
+            }
+            Self::Postgres { pool, .. } => {
+                let sql = self.named("begin; lock table pipeline.pipeline in exclusive mode");
+                let mut held = pool.acquire().await.expect("connects");
+                sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut *held).await.expect("locks");
+                Hold::Postgres(held)
+            }
+        }
+    }
+
     /// A new file.
     pub async fn sqlite() -> Self {
         let directory = TempDir::new().expect("a temporary directory");

@@ -1,5 +1,7 @@
 //! The cases. Each takes a fresh store.
 
+use std::time::Duration;
+
 use consumer::lookup::{Fate, Place};
 use consumer::store::SchemaError;
 use consumer::{ConsumerError, Lookup};
@@ -7,7 +9,9 @@ use shared::Shutdown;
 use shared::clock::Millis;
 use shared::health::Health;
 use shared::log::Scanner;
+use shared::log::memory::MemoryLog;
 use shared::metrics::Registry;
+use shared::position::{Partition, PartitionId};
 use shared::tenant::TenantId;
 
 use super::base::Base;
@@ -139,6 +143,58 @@ pub async fn a_zombie_is_fenced(base: Base) {
     assert_eq!(bench.count(EVENTS).await, 45);
     zombie.stop().await;
     owner.stop().await;
+}
+
+/// A claim that was under way when its partition moved on fences the rightful owner: nobody else
+/// would ever come, so the owner does.
+pub async fn a_fenced_owner_claims_again(base: Base) {
+    let mut bench = Bench::new(base).await;
+    bench.config.drain_timeout = Duration::from_millis(10);
+    bench.events(FIRST, "before", 5);
+    let owner = bench.drain().await;
+    bench.base.sql("update pipeline.progress set epoch = epoch + 1").await;
+    bench.events(FIRST, "after", 5);
+    bench.until("it is fenced", async || owner.metric("shock_consumer_fenced_total") == 1).await;
+    bench.until_drained().await;
+    assert_eq!(bench.count(EVENTS).await, 10);
+    owner.stop().await;
+}
+
+/// The log goes on moving partitions while the store is away: it must not wait for the store, and
+/// what was taken away meanwhile must not be claimed, for it is somebody else's.
+pub async fn rebalances_do_not_wait_for_the_store(base: Base) {
+    let bench = Bench::new(base).await;
+    bench.events(FIRST, "a", 5);
+    bench.events(SECOND, "b", 5);
+    bench.drain().await.stop().await;
+    bench.events(FIRST, "c", 5);
+    bench.events(SECOND, "d", 5);
+    let epochs = "select sum(epoch) from pipeline.progress where partition = 0";
+    let before = bench.count(epochs).await;
+    let held = bench.base.hold().await;
+    let running = bench.start().await;
+    let drained = bench.log.revoke(vec![FIRST]);
+    bench.until("the revocation is heard", async || drained.try_recv().is_ok()).await;
+    held.release().await;
+    let second = "select next_offset from pipeline.progress where partition = 1";
+    bench.until("the other goes on", async || bench.count(second).await == 10).await;
+    assert_eq!(bench.count(epochs).await, before, "what was revoked is not claimed");
+    running.stop().await;
+}
+
+pub async fn a_revocation_of_many_does_not_wait_for_their_starts(base: Base) {
+    let mut bench = Bench::new(base).await;
+    bench.config.drain_timeout = Duration::from_secs(25);
+    let many: Vec<_> = (0..200)
+        .map(|number| PartitionId { class: FIRST.class, partition: Partition(number) })
+        .collect();
+    bench.log = MemoryLog::new(many.clone());
+    let drained = bench.log.revoke(many);
+    let begun = std::time::Instant::now();
+    let running = bench.start().await;
+    bench.until("the writers have stopped", async || drained.try_recv().is_ok()).await;
+    assert!(begun.elapsed() < Duration::from_secs(15), "they waited for each other");
+    running.stop().await;
 }
 
 pub async fn a_database_that_went_back_is_replayed(base: Base) {
@@ -343,6 +399,9 @@ macro_rules! all_cases {
             both_sides_of_a_buckets_edge_are_one_window
             a_crash_at_any_step_is_replayed_once
             a_zombie_is_fenced
+            a_fenced_owner_claims_again
+            rebalances_do_not_wait_for_the_store
+            a_revocation_of_many_does_not_wait_for_their_starts
             a_database_that_went_back_is_replayed
             poison_is_parked_and_the_flow_goes_on
             bisecting_finds_exactly_the_refused_record

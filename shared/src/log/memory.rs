@@ -4,12 +4,13 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, sync_channel};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::{AppendError, Change, NewRecord, ReadBounds, ReadError, Record, Ticket};
+use super::{AppendError, Change, Drained, NewRecord, ReadBounds, ReadError, Record, Ticket};
 use crate::position::{Offset, PartitionId, Position};
 
 /// Records in memory. Cheap to clone; all clones are one log.
@@ -21,10 +22,12 @@ struct Shared {
     ids: Vec<PartitionId>,
     state: Mutex<State>,
     appended: Notify,
+    moved: Notify,
 }
 
 #[derive(Debug, Default)]
 struct State {
+    changes: VecDeque<Change>,
     partitions: BTreeMap<PartitionId, Vec<Record>>,
     mirrored: BTreeMap<PartitionId, Offset>,
     script: VecDeque<Fault>,
@@ -49,7 +52,17 @@ impl MemoryLog {
             ids: ids.into_iter().collect(),
             state: Mutex::default(),
             appended: Notify::new(),
+            moved: Notify::new(),
         }))
+    }
+
+    /// Takes partitions away from whoever has them, as a rebalance would; the receiver hears when
+    /// their writers have stopped.
+    pub fn revoke(&self, ids: Vec<PartitionId>) -> Receiver<()> {
+        let (done, drained) = sync_channel(1);
+        self.0.state.lock().changes.push_back(Change::Revoked(ids, Drained(Some(done))));
+        self.0.moved.notify_one();
+        drained
     }
 
     /// The next appends meet these fates; after them, appends pass again.
@@ -158,7 +171,15 @@ impl Assignment {
                     self.stage = Stage::Assigned;
                     return Some(Change::Assigned(self.log.0.ids.clone()));
                 }
-                Stage::Assigned => self.left.notified().await,
+                Stage::Assigned => {
+                    if let Some(change) = self.log.0.state.lock().changes.pop_front() {
+                        return Some(change);
+                    }
+                    tokio::select! {
+                        () = self.left.notified() => {}
+                        () = self.log.0.moved.notified() => {}
+                    }
+                }
                 Stage::Leaving => {
                     self.stage = Stage::Left;
                     return Some(Change::Revoked(self.log.0.ids.clone(), super::Drained(None)));
