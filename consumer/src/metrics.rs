@@ -1,6 +1,6 @@
 //! What the consumer exports. Labels are classes, reasons, stages and partitions: all closed sets.
 
-use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec};
+use prometheus::{GaugeVec, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec};
 use shared::metrics::{COUNT_BUCKETS, Registry, SECONDS_BUCKETS};
 
 /// The families, built once per process and shared by all workers.
@@ -39,7 +39,7 @@ pub struct Metrics {
     /// Lag in records.
     pub lag_records: IntGaugeVec,
     /// Lag in time.
-    pub lag_milliseconds: IntGaugeVec,
+    pub lag_seconds: GaugeVec,
 }
 
 impl Metrics {
@@ -126,9 +126,10 @@ impl Metrics {
                 "Records between the stored position and the end of the log.",
                 partition,
             ),
-            lag_milliseconds: registry.gauges(
-                "shock_consumer_lag_milliseconds",
-                "Age in milliseconds of the record at the stored position; 0 at the log's end.",
+            lag_seconds: registry.gauges_float(
+                "shock_consumer_lag_seconds",
+                "Age in seconds of the record at the stored position; 0 at the log's end. It grows \
+                 while the database is away.",
                 partition,
             ),
         }

@@ -15,7 +15,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use shared::clock::Clock;
+use shared::clock::{Clock, Millis};
 use shared::config::ConsumerConfig;
 use shared::health::Heartbeat;
 use shared::log::{ReadBounds, ReadError, Reader, Record};
@@ -84,6 +84,8 @@ pub struct Worker {
     backoff: Backoff,
     buckets: HashSet<Bucket>,
     misrouted_seen: bool,
+    /// The timestamp of the record at the stored position, as far as it is known.
+    oldest: Option<Millis>,
 }
 
 impl Worker {
@@ -97,8 +99,17 @@ impl Worker {
     ) -> Self {
         let backoff =
             Backoff::new(shared.config.retry_backoff_min, shared.config.retry_backoff_max);
-        let buckets = HashSet::new();
-        Self { id, shared, requests, stop, heartbeat, backoff, buckets, misrouted_seen: false }
+        Self {
+            id,
+            shared,
+            requests,
+            stop,
+            heartbeat,
+            backoff,
+            buckets: HashSet::new(),
+            misrouted_seen: false,
+            oldest: None,
+        }
     }
 
     /// Works until it is stopped, fenced or halted.
@@ -112,7 +123,6 @@ impl Worker {
             self.shared.metrics.fenced.inc();
             warn!(partition = %self.id, "fenced: another writer has claimed the partition");
         }
-        self.forget_lag();
         end
     }
 
@@ -162,6 +172,7 @@ impl Worker {
                     drop(batch);
                     records.drain(..take);
                     bisect.passed(records.len());
+                    self.advanced(records.first(), claim.next, reader.end());
                 }
                 Verdict::Refused(refusal) => {
                     drop(batch);
@@ -300,7 +311,8 @@ impl Worker {
     /// Sends the batch until it is known what became of it.
     async fn commit(&mut self, batch: &Batch<'_>) -> Result<Verdict, End> {
         loop {
-            match self.shared.store.apply(batch, self.shared.clock.now()).await {
+            let now = self.shared.clock.now();
+            match self.watched(self.shared.store.apply(batch, now)).await {
                 Ok(applied) if applied.owned => {
                     self.backoff.reset();
                     return Ok(Verdict::Committed(Some(applied)));
@@ -370,6 +382,7 @@ impl Worker {
 
     async fn wait(&mut self) -> Result<(), End> {
         self.heartbeat.beat();
+        self.show_lag();
         let wait: Duration = self.backoff.next_wait();
         tokio::select! {
             _ = self.stop.wait_for(|stop| *stop) => Err(End::Stopped),

@@ -7,8 +7,8 @@
 use parking_lot::Mutex;
 use prometheus::core::{Collector, Desc};
 use prometheus::{
-    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    TextEncoder,
+    GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, TextEncoder,
 };
 
 /// Seconds: from 0.1 ms to 100 s, three steps a decade.
@@ -69,6 +69,11 @@ impl Registry {
     /// Gauges by label.
     pub fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
         self.add("gauge", IntGaugeVec::new(Opts::new(name, help), labels).expect(WELL_FORMED))
+    }
+
+    /// Gauges by label that hold fractions: seconds, shares.
+    pub fn gauges_float(&self, name: &str, help: &str, labels: &[&str]) -> GaugeVec {
+        self.add("gauge", GaugeVec::new(Opts::new(name, help), labels).expect(WELL_FORMED))
     }
 
     /// A histogram.

@@ -1,6 +1,7 @@
 //! What a worker counts: once per batch, never per event.
 
-use std::time::Instant;
+use std::pin::pin;
+use std::time::{Duration, Instant};
 
 use shared::log::Record;
 use shared::position::Offset;
@@ -10,17 +11,28 @@ use super::Worker;
 use crate::batch::Batch;
 use crate::store::Applied;
 
+/// How often the lag is shown anew while a statement lasts.
+const SHOW_INTERVAL: Duration = Duration::from_secs(1);
+
 impl Worker {
     /// After a poll: the first record is the one at the stored position, so its age is the exact lag.
-    pub(super) fn polled(&self, started: Instant, records: &[Record], next: Offset, end: Offset) {
+    pub(super) fn polled(
+        &mut self,
+        started: Instant,
+        records: &[Record],
+        next: Offset,
+        end: Offset,
+    ) {
         let metrics = &self.shared.metrics;
         if let Some(first) = records.first() {
             let seconds = started.elapsed().as_secs_f64();
             metrics.stage_seconds.with_label_values(&["poll"]).observe(seconds);
-            self.lag(end.0 - next.0, self.shared.clock.now().0 - first.timestamp.0);
+            self.oldest = Some(first.timestamp);
         } else if next >= end {
-            self.lag(0, 0);
+            self.oldest = None;
         }
+        self.lag_records(end.0 - next.0);
+        self.show_lag();
     }
 
     /// After decoding.
@@ -58,7 +70,7 @@ impl Worker {
         let now = self.shared.clock.now().0;
         let effect = metrics.effect_seconds.with_label_values(class).local();
         for row in &batch.rows {
-            effect.observe((now - row.record.timestamp.0).max(0) as f64 / 1_000.0);
+            effect.observe(now.saturating_sub(row.record.timestamp.0).max(0) as f64 / 1_000.0);
         }
         effect.flush();
 
@@ -80,11 +92,17 @@ impl Worker {
             warn!(partition = %self.id, conflicts, from = batch.expected.0, to = batch.target.0,
                 "ids came again with another payload, the first one stands");
         }
-        if batch.target >= end {
-            self.lag(0, 0);
-        } else {
-            self.lag_records(end.0 - batch.target.0);
+        self.lag_records(end.0 - batch.target.0);
+    }
+
+    /// After a commit: `next` is the record that is to be applied next, where it is at hand.
+    pub(super) fn advanced(&mut self, next: Option<&Record>, position: Offset, end: Offset) {
+        if let Some(next) = next {
+            self.oldest = Some(next.timestamp);
+        } else if position >= end {
+            self.oldest = None;
         }
+        self.show_lag();
     }
 
     /// Records that were delivered below the stored position, and nothing else.
@@ -93,26 +111,44 @@ impl Worker {
         counter.with_label_values(&[self.id.class.name()]).inc_by(records as u64);
     }
 
-    /// The partition is somebody else's now: a gauge that stands would lie.
-    pub(super) fn forget_lag(&self) {
+    /// The age of the record at the stored position, now: also called while a statement is retried,
+    /// for an outage of the database is what the lag is watched for.
+    pub(super) fn show_lag(&self) {
         let number = self.id.partition.0.to_string();
         let labels = &[self.id.class.name(), number.as_str()];
-        for gauges in [&self.shared.metrics.lag_records, &self.shared.metrics.lag_milliseconds] {
-            // It was never set where no poll came back.
-            let _ = gauges.remove_label_values(labels);
-        }
+        let now = self.shared.clock.now().0;
+        // A foreign writer's timestamp may be any number.
+        let age_ms = self.oldest.map_or(0, |oldest| now.saturating_sub(oldest.0).max(0));
+        let gauge = self.shared.metrics.lag_seconds.with_label_values(labels);
+        gauge.set(age_ms as f64 / 1_000.0);
     }
 
-    fn lag(&self, records: i64, milliseconds: i64) {
-        self.lag_records(records);
-        let number = self.id.partition.0.to_string();
-        let labels = &[self.id.class.name(), number.as_str()];
-        self.shared.metrics.lag_milliseconds.with_label_values(labels).set(milliseconds.max(0));
+    /// Runs a statement; while it lasts, the lag goes on growing.
+    pub(super) async fn watched<T>(&self, statement: impl Future<Output = T>) -> T {
+        let mut statement = pin!(statement);
+        loop {
+            match tokio::time::timeout(SHOW_INTERVAL, &mut statement).await {
+                Ok(answer) => return answer,
+                Err(_) => self.show_lag(),
+            }
+        }
     }
 
     fn lag_records(&self, records: i64) {
         let number = self.id.partition.0.to_string();
         let labels = &[self.id.class.name(), number.as_str()];
         self.shared.metrics.lag_records.with_label_values(labels).set(records.max(0));
+    }
+}
+
+impl Drop for Worker {
+    /// The partition is somebody else's now, whether this worker ended or was dropped: a gauge that
+    /// stands would lie.
+    fn drop(&mut self) {
+        let number = self.id.partition.0.to_string();
+        let labels = &[self.id.class.name(), number.as_str()];
+        // They were never set where no poll came back.
+        let _ = self.shared.metrics.lag_records.remove_label_values(labels);
+        let _ = self.shared.metrics.lag_seconds.remove_label_values(labels);
     }
 }

@@ -19,7 +19,7 @@ pub enum Base {
     Postgres { url: String, pool: PgPool },
 }
 
-/// A transaction that keeps everybody else's writes to the pipeline's row waiting.
+/// A transaction that keeps everybody else's writes waiting.
 pub enum Hold {
     Sqlite(PoolConnection<Sqlite>),
     Postgres(PoolConnection<Postgres>),
@@ -38,7 +38,7 @@ impl Hold {
 }
 
 impl Base {
-    /// Locks the store against every check of its schema.
+    /// Locks the store against checks of its schema and against batches.
     pub async fn hold(&self) -> Hold {
         match self {
             Self::Sqlite { pool, .. } => {
@@ -47,7 +47,9 @@ impl Base {
                 Hold::Sqlite(held)
             }
             Self::Postgres { pool, .. } => {
-                let sql = self.named("begin; lock table pipeline.pipeline in exclusive mode");
+                let sql = self.named(
+                    "begin; lock table pipeline.pipeline, pipeline.progress in exclusive mode",
+                );
                 let mut held = pool.acquire().await.expect("connects");
                 sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut *held).await.expect("locks");
                 Hold::Postgres(held)

@@ -197,6 +197,28 @@ pub async fn a_revocation_of_many_does_not_wait_for_their_starts(base: Base) {
     running.stop().await;
 }
 
+pub async fn lag_grows_while_the_store_is_away_and_goes_with_the_partition(base: Base) {
+    const LAG: &str = r#"shock_consumer_lag_seconds{class="transactional",partition="0"}"#;
+    let bench = Bench::new(base).await;
+    let running = bench.drain().await;
+    bench.until("it is idle", async || running.registry.text().contains(LAG)).await;
+    assert_eq!(running.metric(LAG), 0);
+    let held = bench.base.hold().await;
+    // A foreign writer's timestamp stops nothing.
+    bench.event(SECOND, Millis(i64::MIN), "foreign", 1);
+    bench.event(FIRST, NOON, "a", 1);
+    bench.clock.advance(61_500);
+    bench.until("the lag is seen", async || running.metric(LAG) == 61).await;
+    bench.clock.advance(10_000);
+    bench.until("the lag grows", async || running.metric(LAG) == 71).await;
+    held.release().await;
+    bench.until("it is caught up", async || running.metric(LAG) == 0).await;
+    let drained = bench.log.revoke(vec![FIRST]);
+    bench.until("the writer has stopped", async || drained.try_recv().is_ok()).await;
+    bench.until("its lag is gone", async || !running.registry.text().contains(LAG)).await;
+    running.stop().await;
+}
+
 pub async fn a_database_that_went_back_is_replayed(base: Base) {
     const TABLES: [&str; 4] = ["progress", "processed_ids", "events", "parked"];
     let bench = Bench::new(base).await;
@@ -402,6 +424,7 @@ macro_rules! all_cases {
             a_fenced_owner_claims_again
             rebalances_do_not_wait_for_the_store
             a_revocation_of_many_does_not_wait_for_their_starts
+            lag_grows_while_the_store_is_away_and_goes_with_the_partition
             a_database_that_went_back_is_replayed
             poison_is_parked_and_the_flow_goes_on
             bisecting_finds_exactly_the_refused_record
