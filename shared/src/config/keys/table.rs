@@ -81,13 +81,13 @@ pub static KEYS: &[Key] = &[
         "ingress.json_depth_max",
         integer(1, 1_000, Unit::Count),
         "64",
-        "The deepest nesting of a JSON text; beyond it 400.",
+        "The deepest nesting of a JSON text; beyond it 413.",
     ),
     key(
         "ingress.json_members_max",
         integer(1, 1_000_000, Unit::Count),
         "1000",
-        "The most members of one JSON object; beyond it 400.",
+        "The most members of one JSON object; beyond it 413.",
     ),
     key(
         "ingress.inflight_bytes_max",
@@ -99,7 +99,7 @@ pub static KEYS: &[Key] = &[
         "ingress.connections_max",
         integer(1, 1_000_000, Unit::Count),
         "16384",
-        "The most connections open at one time; more wait in the listener's queue.",
+        "The most connections open at one time; more are closed at once.",
     ),
     key(
         "ingress.head_timeout_ms",
