@@ -97,6 +97,24 @@ async fn a_backend_killed_in_mid_statement_costs_nothing() {
     running.stop().await;
 }
 
+/// Whoever is dropped in the middle of a statement must not keep a place of the pool.
+#[tokio::test]
+async fn a_dropped_statement_gives_its_place_back() {
+    let bench = Bench::new(postgres().await).await;
+    bench.events(FIRST, "before", 3);
+    bench.drain().await.stop().await;
+    let config = PostgresConfig { url: url(&bench.base).to_owned(), connections_max: 1 };
+    let store = Store::Postgres(PostgresStore::connect(&config, PIPELINE).expect("a valid URL"));
+    let held = bench.base.hold().await;
+    tokio::select! {
+        _ = store.claim(FIRST, "dropped", 0) => panic!("the row is locked"),
+        () = until_blocked(&bench) => {}
+    }
+    let stored = store.stored(FIRST).await.expect("the one connection's place is free");
+    assert_eq!(stored.map(|stored| stored.next), Some(Offset(3)));
+    held.release().await;
+}
+
 /// Passes bytes to the server and back; when told to, swallows the next answer and hangs up.
 async fn proxy(target: String, swallow: Arc<AtomicBool>) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");

@@ -7,6 +7,7 @@
 //! exactly that.
 
 mod columns;
+mod lease;
 mod statements;
 
 use std::str::FromStr;
@@ -18,12 +19,11 @@ use shared::config::PostgresConfig;
 use shared::identity::Identity;
 use shared::position::{Epoch, Offset, PartitionId, Position};
 use sqlx::migrate::Migrator;
-use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, PgRow};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Postgres, Row as _};
-use tokio::time::error::Elapsed;
 
 use self::columns::{EventColumns, ParkedColumns};
+use self::lease::Lease;
 use self::statements::Statements;
 use super::schema::{SchemaError, SchemaState, check_pipeline};
 use super::{Applied, AppliedAt, AppliedEvent, ParkedAt, Progress, partition_id};
@@ -151,15 +151,15 @@ impl PostgresStore {
         owner: &str,
         floor: i64,
     ) -> Result<Option<Stored>, StoreError> {
-        let mut connection = self.pool.acquire().await?;
+        let mut lease = Lease::of(&self.pool).await?;
         let row = sqlx::query(AssertSqlSafe(Arc::clone(&self.sql.claim)))
             .bind(id.class as i16)
             .bind(id.partition.as_i32())
             .bind(owner)
             .bind(floor)
-            .fetch_optional(&mut *connection);
+            .fetch_optional(&mut *lease);
         let row = tokio::time::timeout(STATEMENT_TIMEOUT, row).await;
-        settled(row, connection)?.map(|row| stored(&row)).transpose()
+        lease.settled(row)?.map(|row| stored(&row)).transpose()
     }
 
     pub(super) async fn seed(
@@ -168,32 +168,35 @@ impl PostgresStore {
         owner: &str,
         first: Offset,
     ) -> Result<Stored, StoreError> {
-        let mut connection = self.pool.acquire().await?;
+        let mut lease = Lease::of(&self.pool).await?;
         let row = sqlx::query(AssertSqlSafe(Arc::clone(&self.sql.seed)))
             .bind(id.class as i16)
             .bind(id.partition.as_i32())
             .bind(owner)
             .bind(first.0)
-            .fetch_one(&mut *connection);
+            .fetch_one(&mut *lease);
         let row = tokio::time::timeout(STATEMENT_TIMEOUT, row).await;
-        stored(&settled(row, connection)?)
+        stored(&lease.settled(row)?)
     }
 
     pub(super) async fn stored(&self, id: PartitionId) -> Result<Option<Stored>, StoreError> {
-        let mut connection = self.pool.acquire().await?;
+        let mut lease = Lease::of(&self.pool).await?;
         let row = sqlx::query(AssertSqlSafe(Arc::clone(&self.sql.stored)))
             .bind(id.class as i16)
             .bind(id.partition.as_i32())
-            .fetch_optional(&mut *connection);
+            .fetch_optional(&mut *lease);
         let row = tokio::time::timeout(STATEMENT_TIMEOUT, row).await;
-        settled(row, connection)?.map(|row| stored(&row)).transpose()
+        lease.settled(row)?.map(|row| stored(&row)).transpose()
     }
 
     pub(super) async fn positions(&self) -> Result<Vec<Progress>, StoreError> {
-        let rows = sqlx::query(AssertSqlSafe(Arc::clone(&self.sql.positions)))
-            .fetch_all(&self.pool)
-            .await?;
-        rows.iter()
+        let mut lease = Lease::of(&self.pool).await?;
+        let rows =
+            sqlx::query(AssertSqlSafe(Arc::clone(&self.sql.positions))).fetch_all(&mut *lease);
+        let rows = tokio::time::timeout(STATEMENT_TIMEOUT, rows).await;
+        lease
+            .settled(rows)?
+            .iter()
             .map(|row| {
                 let timestamp: Option<i64> = row.try_get("record_timestamp")?;
                 Ok(Progress {
@@ -215,23 +218,23 @@ impl PostgresStore {
         sorted.dedup();
         for run in sorted.chunk_by(|a, b| a + 1 == *b) {
             for part in run.chunks(BUCKETS_MAX as usize) {
-                let mut connection = self.pool.acquire().await?;
+                let mut lease = Lease::of(&self.pool).await?;
                 let call = sqlx::query(AssertSqlSafe(Arc::clone(&self.sql.ensure)))
                     .bind(part[0])
                     .bind(part[part.len() - 1])
-                    .execute(&mut *connection);
+                    .execute(&mut *lease);
                 let call = tokio::time::timeout(STATEMENT_TIMEOUT, call).await;
-                settled(call, connection)?;
+                lease.settled(call)?;
             }
         }
         Ok(())
     }
 
     pub(super) async fn apply(&self, batch: &Batch<'_>) -> Result<Applied, StoreError> {
-        let mut connection = self.pool.acquire().await?;
-        let row = self.bound(Arc::clone(&self.sql.apply), batch).fetch_one(&mut *connection);
+        let mut lease = Lease::of(&self.pool).await?;
+        let row = self.bound(Arc::clone(&self.sql.apply), batch).fetch_one(&mut *lease);
         let row = tokio::time::timeout(STATEMENT_TIMEOUT, row).await;
-        let row = settled(row, connection)?;
+        let row = lease.settled(row)?;
         let count = |name| row.try_get::<i64, _>(name).map(i64::unsigned_abs);
         Ok(Applied {
             owned: row.try_get("owned")?,
@@ -267,23 +270,25 @@ impl PostgresStore {
         &self,
         identity: &Identity,
     ) -> Result<Option<AppliedAt>, StoreError> {
+        let mut lease = Lease::of(&self.pool).await?;
         let row = sqlx::query(AssertSqlSafe(Arc::clone(&self.sql.applied)))
             .bind(identity.digest.as_slice())
             .bind(identity.tenant.as_str())
-            .fetch_optional(&self.pool)
-            .await?;
-        let Some(row) = row else { return Ok(None) };
+            .fetch_optional(&mut *lease);
+        let row = tokio::time::timeout(STATEMENT_TIMEOUT, row).await;
+        let Some(row) = lease.settled(row)? else { return Ok(None) };
         let at = row.try_get::<Option<i64>, _>("applied_ms")?.map(Millis);
         Ok(Some(AppliedAt { position: position(&row)?, at }))
     }
 
     pub(super) async fn parked(&self, identity: &Identity) -> Result<Option<ParkedAt>, StoreError> {
+        let mut lease = Lease::of(&self.pool).await?;
         let row = sqlx::query(AssertSqlSafe(Arc::clone(&self.sql.parked)))
             .bind(identity.digest.as_slice())
             .bind(identity.tenant.as_str())
-            .fetch_optional(&self.pool)
-            .await?;
-        let Some(row) = row else { return Ok(None) };
+            .fetch_optional(&mut *lease);
+        let row = tokio::time::timeout(STATEMENT_TIMEOUT, row).await;
+        let Some(row) = lease.settled(row)? else { return Ok(None) };
         Ok(Some(ParkedAt {
             position: position(&row)?,
             reason: row.try_get("reason")?,
@@ -295,11 +300,14 @@ impl PostgresStore {
     }
 
     pub(super) async fn tail(&self, n: u16) -> Result<Vec<AppliedEvent>, StoreError> {
+        let mut lease = Lease::of(&self.pool).await?;
         let rows = sqlx::query(AssertSqlSafe(Arc::clone(&self.sql.tail)))
             .bind(i64::from(n))
-            .fetch_all(&self.pool)
-            .await?;
-        rows.iter()
+            .fetch_all(&mut *lease);
+        let rows = tokio::time::timeout(STATEMENT_TIMEOUT, rows).await;
+        lease
+            .settled(rows)?
+            .iter()
             .map(|row| {
                 Ok(AppliedEvent {
                     position: position(row)?,
@@ -318,21 +326,6 @@ impl PostgresStore {
 
     pub(super) async fn close(&self) {
         self.pool.close().await;
-    }
-}
-
-/// A statement's answer. One that never came leaves the connection in the middle of it: it is
-/// closed, not given back.
-fn settled<T>(
-    answer: Result<Result<T, sqlx::Error>, Elapsed>,
-    mut connection: PoolConnection<Postgres>,
-) -> Result<T, StoreError> {
-    match answer {
-        Ok(answer) => Ok(answer?),
-        Err(_) => {
-            connection.close_on_drop();
-            Err(StoreError::timed_out())
-        }
     }
 }
 
