@@ -225,13 +225,12 @@ fn rfc3339(at: Millis) -> String {
     Timestamp::from_millisecond(at.0).unwrap_or_default().to_string()
 }
 
-/// Reads on where the sender is still sending: closing on unread bytes resets the connection, and
-/// the answer would be lost with it.
+/// Reads on where the sender is still sending: leaving bytes unread resets the connection, or the
+/// stream of HTTP/2, and the answer would be lost with it (with curl's HTTP/2 as well).
 async fn linger(parts: &Parts, incoming: &mut Incoming, reject: &Reject) {
     let polite = parts.headers.contains_key(EXPECT);
-    let http1 = parts.version < Version::HTTP_2;
     let hopeless = matches!(reject, Reject::BodyTimeout | Reject::BodyIncomplete);
-    if http1 && !polite && !hopeless && !incoming.is_end_stream() {
+    if !polite && !hopeless && !incoming.is_end_stream() {
         body::discard(incoming).await;
     }
 }

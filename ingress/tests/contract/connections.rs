@@ -1,15 +1,23 @@
 //! Connections: slow, silent, pipelined, too many, HTTP/2, and drained without a reset.
 
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
+use hyper::body::{Body, Frame};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpStream;
 
 use crate::client::{Connection, Post};
 use crate::fixture::{Fixture, KEY};
 
+/// More than the body's bound.
+const LARGE: usize = 2 << 20;
 const EVENT: &str = r#"{"type":"order.placed","id":"1","data":{"n":1}}"#;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -136,6 +144,49 @@ async fn http2_without_tls_by_prior_knowledge() {
     }
     assert_eq!(server.only_record().value, EVENT);
     drop(sender);
+    connection.await.expect("no panic").expect("a clean end");
+    server.stop().await;
+}
+
+/// 2 MiB in pieces; counts what of it was sent.
+struct Pieces(Arc<AtomicUsize>);
+
+impl Body for Pieces {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        const PIECE: &[u8] = &[b' '; 16 << 10];
+        match self.0.fetch_add(PIECE.len(), Ordering::Relaxed) {
+            0..LARGE => Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(PIECE))))),
+            _ => Poll::Ready(None),
+        }
+    }
+}
+
+/// curl loses the answer where the stream is reset behind it, so a refused body is read to its end.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_body_is_not_reset_over_http2() {
+    let server = Fixture::start();
+    let stream = TcpStream::connect(server.address).await.expect("connects");
+    stream.set_nodelay(true).expect("an open connection");
+    let handshake =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream));
+    let (mut sender, connection) = handshake.await.expect("HTTP/2");
+    let connection = tokio::spawn(connection);
+    let sent = Arc::new(AtomicUsize::new(0));
+    let request = http::Request::post("http://test/v1/events")
+        .header("authorization", KEY)
+        .header("content-type", "application/json")
+        .body(Pieces(Arc::clone(&sent)))
+        .expect("a valid request");
+    let answer = sender.send_request(request).await.expect("an answer");
+    assert_eq!(answer.status(), 413);
+    assert!(sent.load(Ordering::Relaxed) >= LARGE);
+    drop((answer, sender));
     connection.await.expect("no panic").expect("a clean end");
     server.stop().await;
 }
