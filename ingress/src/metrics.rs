@@ -65,7 +65,7 @@ impl Metrics {
                 &["code"],
             ),
             body_bytes: registry
-                .counter("shock_ingress_body_bytes", "Bytes of bodies as they came over the wire."),
+                .counter("shock_ingress_body_bytes_total", "Bytes of bodies as they came over the wire."),
             batch_events: registry.histogram(
                 "shock_ingress_batch_events",
                 "Events of one request.",
