@@ -156,7 +156,8 @@ impl<'r> Batch<'r> {
             replayed: 0,
             misrouted: (0, None),
         };
-        let mut first: HashMap<Identity, i64> = HashMap::with_capacity(records.len());
+        let mut first: HashMap<Identity, (Option<Bucket>, i64)> =
+            HashMap::with_capacity(records.len());
         let mut previous = None;
         for record in records {
             let offset = record.position.offset;
@@ -173,13 +174,14 @@ impl<'r> Batch<'r> {
                         batch.misrouted.0 += 1;
                         batch.misrouted.1.get_or_insert(record.position);
                     }
-                    if batch.is_first(&mut first, row.identity, row.payload_digest) {
+                    let kept = (Some(row.bucket), row.payload_digest);
+                    if batch.is_first(&mut first, row.identity, kept) {
                         batch.rows.push(row);
                     }
                 }
                 Decoded::Parked(row, None) => batch.parked.push(row),
                 Decoded::Parked(row, Some(identity)) => {
-                    if batch.is_first(&mut first, identity, row.payload_digest) {
+                    if batch.is_first(&mut first, identity, (row.bucket, row.payload_digest)) {
                         batch.parked.push(row);
                     }
                 }
@@ -198,21 +200,27 @@ impl<'r> Batch<'r> {
         self.rows.len() + self.parked.len() + self.repeated as usize
     }
 
-    /// The first of one identity in a batch wins, as it would across batches.
+    /// The first of one identity in a batch wins, as it would across batches: one that is further
+    /// away than a neighbouring bucket is a new event, whichever records happen to share a batch.
     fn is_first(
         &mut self,
-        first: &mut HashMap<Identity, i64>,
+        first: &mut HashMap<Identity, (Option<Bucket>, i64)>,
         identity: Identity,
-        payload: i64,
+        kept: (Option<Bucket>, i64),
     ) -> bool {
         match first.entry(identity) {
             Entry::Vacant(entry) => {
-                entry.insert(payload);
+                entry.insert(kept);
                 true
             }
-            Entry::Occupied(entry) => {
+            Entry::Occupied(mut entry) => {
+                let (bucket, payload) = *entry.get();
+                if bucket.zip(kept.0).is_some_and(|(one, other)| (one.0 - other.0).abs() > 1) {
+                    entry.insert(kept);
+                    return true;
+                }
                 self.repeated += 1;
-                self.conflicts += u64::from(*entry.get() != payload);
+                self.conflicts += u64::from(payload != kept.1);
                 false
             }
         }

@@ -26,6 +26,7 @@ use tracing::{error, info, warn};
 use crate::backoff::Backoff;
 use crate::bucket::Width;
 use crate::failure::StoreError;
+use crate::log_limit::LogLimits;
 use crate::metrics::Metrics;
 use crate::store::postgres::STATEMENT_TIMEOUT;
 use crate::store::{SchemaError, Store};
@@ -107,6 +108,7 @@ impl Consumer {
             router,
             clock,
             metrics: Metrics::new(registry),
+            log_limits: LogLimits::default(),
             width: Width::of_window(config.dedupe_window),
         };
         Self {

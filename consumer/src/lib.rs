@@ -15,6 +15,7 @@ pub mod batch;
 pub mod bucket;
 mod consumer;
 pub mod failure;
+pub mod log_limit;
 pub mod lookup;
 pub mod metrics;
 pub mod resolution;

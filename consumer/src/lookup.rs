@@ -195,15 +195,19 @@ impl Lookup {
         let ids: Vec<PartitionId> = self.router.ids().collect();
         let (scanner, now) = (Arc::clone(&self.scanner), self.clock.now());
         let views = tokio::task::spawn_blocking(move || {
+            // A log that does not answer once is not asked for each of hundreds of partitions: every
+            // question would wait its whole time-out.
+            let mut readable = true;
             let view = |id: PartitionId| {
                 let row = rows.iter().find(|row| row.id == id);
-                let range = scanner.range(id).ok();
+                let range = readable.then(|| scanner.range(id).ok()).flatten();
+                readable = range.is_some();
                 let next = row.map(|row| row.stored.next);
                 let lag = next.zip(range).map(|(next, (_, end))| (end.0 - next.0).max(0));
                 let age = match (lag, next) {
                     (Some(0), _) => Some(0),
                     (Some(_), Some(next)) => {
-                        timestamp_at(&scanner, id, next).map(|at| (now.0 - at).max(0))
+                        timestamp_at(&scanner, id, next).map(|at| now.0.saturating_sub(at).max(0))
                     }
                     _ => None,
                 };
@@ -258,7 +262,7 @@ impl Lookup {
         Ok(None)
     }
 
-    /// Reads the tenant's partition of each class from the stored position to the end.
+    /// Reads every partition from the stored position to the end, within the bounds.
     async fn scan(
         &self,
         tenant: TenantId,
@@ -270,8 +274,15 @@ impl Lookup {
         let scan = tokio::task::spawn_blocking(move || {
             let deadline = Instant::now() + SCAN_TIME_MAX;
             let mut scan = Scan { records: 0, complete: true, found: None };
-            for class in Class::ALL {
-                let partition = router.partition(class, tenant.as_bytes());
+            // The tenant's own partitions first; then the others, for a tenant that is spread and for
+            // a foreign writer's routes.
+            let home = Class::ALL.map(|class| router.partition(class, tenant.as_bytes()));
+            let others = router.ids().filter(|id| !home.contains(id));
+            for partition in home.into_iter().chain(others) {
+                if Instant::now() >= deadline {
+                    scan.complete = false;
+                    break;
+                }
                 let row = rows.iter().find(|row| row.id == partition);
                 let (low, end) = scanner.range(partition)?;
                 let from = row.map_or(low, |row| row.stored.next.max(low));

@@ -30,6 +30,7 @@ use crate::backoff::Backoff;
 use crate::batch::{Batch, Context};
 use crate::bucket::{Bucket, Width};
 use crate::failure::{Failure, StoreError};
+use crate::log_limit::LogLimits;
 use crate::metrics::Metrics;
 use crate::resolution::{Resolution, Stored, resolve};
 use crate::store::{Applied, Store};
@@ -50,6 +51,8 @@ pub struct Shared {
     pub clock: Clock,
     /// What is exported.
     pub metrics: Metrics,
+    /// What keeps an outage from flooding the log.
+    pub log_limits: LogLimits,
     /// The width of the buckets, settled with the store.
     pub width: Width,
 }
@@ -177,9 +180,11 @@ impl Worker {
                 Verdict::Refused(refusal) => {
                     drop(batch);
                     let first = records[0].position.offset;
-                    warn!(partition = %self.id, offset = first.0, records = take,
-                        code = refusal.code, error = %refusal.message,
-                        "the database refused a batch for its content");
+                    if let Some(kept_back) = self.shared.log_limits.refused.admit() {
+                        warn!(partition = %self.id, offset = first.0, records = take,
+                            code = refusal.code, error = %refusal.message, kept_back,
+                            "the database refused a batch for its content");
+                    }
                     self.shared.metrics.bisections.inc();
                     bisect
                         .narrow(take, first, refusal)
@@ -356,12 +361,16 @@ impl Worker {
     async fn wait_or_halt(&mut self, error: StoreError) -> Result<(), End> {
         match error.failure {
             Failure::Retry | Failure::Bucket => {
-                warn!(partition = %self.id, code = error.code, error = %error.message,
-                    "the database failed, trying again");
+                if let Some(kept_back) = self.shared.log_limits.retry.admit() {
+                    warn!(partition = %self.id, code = error.code, error = %error.message,
+                        kept_back, "the database failed, trying again");
+                }
             }
             Failure::RetryAlarm => {
-                error!(partition = %self.id, code = error.code, error = %error.message,
-                    "the database refuses us, trying again");
+                if let Some(kept_back) = self.shared.log_limits.alarm.admit() {
+                    error!(partition = %self.id, code = error.code, error = %error.message,
+                        kept_back, "the database refuses us, trying again");
+                }
             }
             Failure::Data | Failure::Halt => return Err(End::Halted(Halt::Statement(error))),
         }
@@ -374,7 +383,10 @@ impl Worker {
             ReadError::Gap { .. } => Err(End::Halted(Halt::Gap(error))),
             ReadError::Revoked => Err(End::Revoked),
             ReadError::Unavailable(_) => {
-                warn!(partition = %self.id, %error, "the log cannot be read, trying again");
+                if let Some(kept_back) = self.shared.log_limits.unreadable.admit() {
+                    warn!(partition = %self.id, %error, kept_back,
+                        "the log cannot be read, trying again");
+                }
                 self.wait().await
             }
         }

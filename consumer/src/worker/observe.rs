@@ -76,8 +76,13 @@ impl Worker {
 
         for row in &batch.parked {
             metrics.parked.with_label_values(&[class[0], row.poison.reason()]).inc();
+        }
+        if let Some((row, kept_back)) =
+            batch.parked.first().and_then(|row| Some((row, self.shared.log_limits.parked.admit()?)))
+        {
             info!(position = %row.record.position, reason = row.poison.reason(),
-                sqlstate = row.poison.sqlstate(), "record parked");
+                sqlstate = row.poison.sqlstate(), records = batch.parked.len(), kept_back,
+                "records parked, this one first");
         }
         let mut conflicts = batch.conflicts;
         if let Some(applied) = applied {
@@ -88,9 +93,11 @@ impl Worker {
             conflicts += applied.conflicts;
         }
         metrics.id_conflicts.with_label_values(class).inc_by(conflicts);
-        if conflicts > 0 {
+        if conflicts > 0
+            && let Some(kept_back) = self.shared.log_limits.conflict.admit()
+        {
             warn!(partition = %self.id, conflicts, from = batch.expected.0, to = batch.target.0,
-                "ids came again with another payload, the first one stands");
+                kept_back, "ids came again with another payload, the first one stands");
         }
         self.lag_records(end.0 - batch.target.0);
     }

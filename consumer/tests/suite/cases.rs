@@ -91,6 +91,18 @@ pub async fn both_sides_of_a_buckets_edge_are_one_window(base: Base) {
     bench.event(FIRST, Millis(edge + 2 * width_ms()), "forth", 1);
     bench.drain().await.stop().await;
     assert_eq!(bench.count(EVENTS).await, 3, "three buckets apart is a new event");
+    // Also where one batch takes both, as after an outage of days.
+    bench.event(FIRST, Millis(edge - 9 * width_ms()), "far", 1);
+    bench.event(FIRST, Millis(edge - 7 * width_ms()), "far", 1);
+    bench.event(FIRST, Millis(edge - 6 * width_ms()), "far", 1);
+    bench.event(FIRST, Millis(edge - 9 * width_ms()), "far", 1);
+    bench.drain().await.stop().await;
+    let rows = bench
+        .base
+        .texts("select cast(log_offset as text) from pipeline.events where id = 'far' order by 1")
+        .await;
+    let first = 7;
+    assert_eq!(rows, [first.to_string(), (first + 1).to_string()]);
 }
 
 pub async fn a_crash_at_any_step_is_replayed_once(base: Base) {
@@ -377,6 +389,11 @@ pub async fn a_look_up_says_what_became_of_an_event(base: Base) {
         other => panic!("{other:?}"),
     }
     assert_eq!(find("nowhere").await, Fate::Unknown { scanned: 2, complete: true });
+    // A spread tenant's key is another one, and so may its partition be.
+    let away = [FIRST, SECOND].into_iter().find(|id| *id != home).expect("two partitions");
+    bench.append(away, NOON, "acme/x", r#"{"id":"spread","type":"order.paid"}"#);
+    assert!(matches!(find("spread").await, Fate::Pending { behind: 0, .. }));
+
     let elsewhere = lookup.find(tenant(), Some("/other"), "applied").await.expect("an answer");
     assert!(matches!(elsewhere, Fate::Unknown { .. }));
 
