@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Empty};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::exit::End;
 
@@ -20,7 +21,7 @@ pub async fn get(base: &str, path: &str, query: &[(&str, &str)]) -> anyhow::Resu
         uri.push(if index == 0 { '?' } else { '&' });
         uri.push_str(name);
         uri.push('=');
-        uri.push_str(&percent_encode(value));
+        uri.extend(utf8_percent_encode(value, NON_ALPHANUMERIC));
     }
     let uri: hyper::Uri = uri.parse().with_context(|| format!("{base} is not a URL"))?;
     let client = Client::builder(TokioExecutor::new()).build_http::<Empty<Bytes>>();
@@ -40,28 +41,4 @@ pub async fn get(base: &str, path: &str, query: &[(&str, &str)]) -> anyhow::Resu
         bail!("{base} answered {status}: {}", text.trim());
     }
     Ok(text)
-}
-
-/// RFC 3986: everything but the unreserved characters as %XX.
-fn percent_encode(text: &str) -> String {
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
-                encoded.push(char::from(byte));
-            }
-            _ => encoded.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    encoded
-}
-
-#[cfg(test)]
-mod tests {
-    use super::percent_encode;
-
-    #[test]
-    fn reserved_characters_are_encoded() {
-        assert_eq!(percent_encode("a b/ä&c=~"), "a%20b%2F%C3%A4%26c%3D~");
-    }
 }
