@@ -5,6 +5,7 @@
 
 use std::cell::Cell;
 use std::convert::Infallible;
+use std::io;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -137,11 +138,24 @@ impl Drop for Counted {
 
 fn start(connections: &mut JoinSet<()>, core: &Rc<Core>, stream: TcpStream, close: &Shutdown) {
     let Some(counted) = Counted::open(core) else { return };
-    if let Err(error) = stream.set_nodelay(true) {
+    let prepared = stream
+        .set_nodelay(true)
+        .and_then(|()| bound_answers(&stream, core.shared.config.body_timeout));
+    if let Err(error) = prepared {
         tracing::debug!(%error, "a connection has gone already");
         return;
     }
     connections.spawn_local(connection(counted, stream, close.clone()));
+}
+
+/// Whoever takes nothing of its answers for as long as a body may take is closed: hyper waits for
+/// room in the socket without end. Where the system does not offer it, only `connections_max` bounds.
+fn bound_answers(stream: &TcpStream, time_max: Duration) -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    socket2::SockRef::from(stream).set_tcp_user_timeout(Some(time_max))?;
+    #[cfg(not(target_os = "linux"))]
+    let _ = (stream, time_max);
+    Ok(())
 }
 
 async fn connection(counted: Counted, stream: TcpStream, close: Shutdown) {

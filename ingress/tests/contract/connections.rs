@@ -11,7 +11,9 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Frame};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 use crate::client::{Connection, Post};
 use crate::fixture::{Fixture, KEY};
@@ -242,4 +244,21 @@ async fn senders_that_never_pause_leave_time_to_finish() {
     server.stop().await;
     assert!(started.elapsed() < Duration::from_millis(1800), "{:?}", started.elapsed());
     sending.await.expect("no panic");
+}
+
+/// Whoever asks and asks and takes no answer would keep a connection for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_takes_no_answers_is_closed() {
+    let server = Fixture::start();
+    let mut stream = TcpStream::connect(server.address).await.expect("connects");
+    let asking = "GET /v1/events HTTP/1.1\r\nhost: a\r\n\r\n".repeat(1000);
+    let full = Duration::from_millis(300);
+    while let Ok(Ok(())) = timeout(full, stream.write_all(asking.as_bytes())).await {}
+    let gone = async {
+        while server.metric("shock_ingress_connections") > 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(Duration::from_secs(10), gone).await.expect("closed in time");
+    server.stop().await;
 }

@@ -111,7 +111,7 @@ pub static KEYS: &[Key] = &[
         "ingress.body_timeout_ms",
         TIMEOUT_MS,
         "30000",
-        "From the head to the body's last byte; later is 408.",
+        "From the head to the body's last byte; later is 408. A sender that takes nothing of its answers for so long is closed.",
     ),
     key(
         "ingress.request_timeout_ms",
