@@ -13,6 +13,7 @@ mod member;
 mod native;
 mod ownership;
 mod producer;
+mod progress;
 mod reader;
 mod record;
 mod scanner;

@@ -80,16 +80,18 @@ impl Group {
         &self,
         id: PartitionId,
     ) -> impl Future<Output = Result<Offset, ReadError>> + Send + use<> {
-        let consumer = self.consumer.upgrade();
+        let consumer = Weak::clone(&self.consumer);
         let topic = self.topics[id.class.index()].clone();
         async move {
-            let consumer = consumer.ok_or(ReadError::Revoked)?;
             let asked = tokio::task::spawn_blocking(move || {
-                first_position(&consumer, &topic, id.partition.as_i32())
+                // Taken where blocking is allowed: whoever drops the last handle closes the consumer.
+                let consumer = consumer.upgrade()?;
+                Some(first_position(&consumer, &topic, id.partition.as_i32()))
             });
             match asked.await {
-                Ok(Ok(offset)) => Ok(offset),
-                Ok(Err(error)) => Err(ReadError::Unavailable(error.to_string())),
+                Ok(None) => Err(ReadError::Revoked),
+                Ok(Some(Ok(offset))) => Ok(offset),
+                Ok(Some(Err(error))) => Err(ReadError::Unavailable(error.to_string())),
                 Err(error) => Err(ReadError::Unavailable(error.to_string())),
             }
         }

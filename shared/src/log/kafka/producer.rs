@@ -17,6 +17,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, PurgeConfig};
 
 use super::delivery::{self, InFlight, Reports, Traffic};
 use super::fitness::Fitness;
+use super::progress::Progress;
 use super::{KafkaConfig, KafkaError, settings};
 use crate::Shutdown;
 use crate::log::{AppendError, NewRecord, Ticket};
@@ -142,22 +143,20 @@ impl Shared {
     }
 
     fn poll(&self, config: &KafkaConfig) {
-        let mut progress = (self.traffic.settled(), Instant::now());
+        let mut progress = Progress::new(self.traffic.settled(), Instant::now());
         while !self.stop.is_cancelled() {
             let Some(instance) = self.instance.read().clone() else {
                 self.replace(config);
-                progress = (self.traffic.settled(), Instant::now());
+                progress = Progress::new(self.traffic.settled(), Instant::now());
                 continue;
             };
             instance.poll(POLL_INTERVAL);
-            let settled = self.traffic.settled();
-            if settled != progress.0 || self.traffic.open() == 0 {
-                progress = (settled, Instant::now());
-            }
+            let (settled, open) = (self.traffic.settled(), self.traffic.open());
+            let stalled = progress.stalled(settled, open, Instant::now());
             let fatal = instance.client().fatal_error();
             if let Some((code, reason)) = &fatal {
                 tracing::error!(%code, reason, "kafka producer failed for good, replacing it");
-            } else if progress.1.elapsed() > STUCK_AFTER {
+            } else if stalled > STUCK_AFTER {
                 tracing::error!("kafka producer delivers nothing any more, replacing it");
             } else {
                 continue;

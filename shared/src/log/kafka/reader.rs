@@ -101,8 +101,9 @@ impl PartitionReader {
         }
     }
 
-    /// Takes what is there, up to the bounds. An error that stands behind records comes with the
-    /// next call: librdkafka keeps the order, and what was taken is not lost.
+    /// Takes what is there, up to the bounds. What was taken is not lost to an error that stands
+    /// behind it: a position outside the log is remembered for the next call, and anything else is
+    /// librdkafka's notice of what it tries again by itself.
     fn drain(&mut self, bounds: &ReadBounds, into: &mut Vec<Record>) -> Result<usize, Fault> {
         let guard = self.slot.queue.lock();
         let Some(queue) = guard.as_ref() else { return Err(Fault::Revoked) };
@@ -139,22 +140,31 @@ impl PartitionReader {
     }
 
     async fn gap(&self) -> ReadError {
-        let Some(consumer) = self.consumer.upgrade() else { return ReadError::Revoked };
         let (id, wanted, topic) = (self.id, self.next, self.topic.clone());
+        let consumer = Weak::clone(&self.consumer);
         let asked = tokio::task::spawn_blocking(move || {
+            // Taken where blocking is allowed: whoever drops the last handle closes the consumer.
+            let consumer = consumer.upgrade()?;
             let topic = topic.to_string_lossy();
-            consumer.fetch_watermarks(&topic, id.partition.as_i32(), RANGE_TIMEOUT)
+            Some(consumer.fetch_watermarks(&topic, id.partition.as_i32(), RANGE_TIMEOUT))
         });
         match asked.await {
-            Ok(Ok((low, end))) => ReadError::Gap { wanted, low: Offset(low), end: Offset(end) },
-            Ok(Err(error)) => ReadError::Unavailable(error.to_string()),
+            Ok(None) => ReadError::Revoked,
+            Ok(Some(Ok((low, end)))) => {
+                ReadError::Gap { wanted, low: Offset(low), end: Offset(end) }
+            }
+            Ok(Some(Err(error))) => ReadError::Unavailable(error.to_string()),
             Err(error) => ReadError::Unavailable(error.to_string()),
         }
     }
 
     /// See [`crate::log::Reader::end`]: as the last fetch saw it, no I/O.
     pub fn end(&self) -> Offset {
-        let cached = self.consumer.upgrade().and_then(|consumer| {
+        // Under the queue's lock: the queue keeps the consumer alive, so the handle taken here is
+        // never the last one, whose drop would close the consumer and block the runtime.
+        let queue = self.slot.queue.lock();
+        let consumer = queue.as_ref().and_then(|_| self.consumer.upgrade());
+        let cached = consumer.and_then(|consumer| {
             native::cached_end(consumer.client(), &self.topic, self.id.partition.as_i32())
         });
         self.next.max(Offset(cached.unwrap_or(0)))
