@@ -341,7 +341,7 @@ pub static KEYS: &[Key] = &[
         "embedded.data_dir",
         Kind::Path,
         "shock-data",
-        "Holds the embedded log, the SQLite database and the development key; one process at a time.",
+        "Holds the embedded log, the SQLite database and the development key; one process at a time. Events get 503 while its disk has less than 256 MiB and `embedded.queue_bytes_max` left.",
     ),
     key(
         "embedded.partitions",

@@ -160,15 +160,17 @@ impl Committer {
     /// Looks before writing, because a write that fails stops the log. Says each change once.
     fn disk_is_full(&mut self) -> bool {
         let reserve_bytes = self.core.disk_reserve_bytes.load(Ordering::Relaxed);
-        let full = match self.core.store.available_bytes() {
-            Ok(available_bytes) => available_bytes < reserve_bytes,
-            Err(error) => {
-                tracing::warn!(%error, "free disk space is not known, assuming there is some");
-                false
-            }
-        };
+        let available_bytes = self.core.store.available_bytes().unwrap_or_else(|error| {
+            tracing::warn!(%error, "free disk space is not known, assuming there is some");
+            u64::MAX
+        });
+        let full = available_bytes < reserve_bytes;
         match (self.disk_full, full) {
-            (false, true) => tracing::error!(reserve_bytes, "disk full, events are refused"),
+            (false, true) => tracing::error!(
+                available_bytes,
+                reserve_bytes,
+                "too little disk space is left, events are refused"
+            ),
             (true, false) => tracing::info!("the disk has space again, events are taken"),
             _ => {}
         }
