@@ -9,6 +9,7 @@
 mod bisect;
 mod end;
 mod observe;
+mod request;
 
 use std::collections::HashSet;
 use std::convert::Infallible;
@@ -26,6 +27,7 @@ use tracing::{debug, error, warn};
 
 use self::bisect::Bisect;
 pub use self::end::{End, Halt};
+pub use self::request::Request;
 use crate::backoff::Backoff;
 use crate::batch::{Batch, Context};
 use crate::bucket::{Bucket, Width};
@@ -55,15 +57,6 @@ pub struct Shared {
     pub log_limits: LogLimits,
     /// The width of the buckets, settled with the store.
     pub width: Width,
-}
-
-/// What a worker needs from the log's membership, which its supervisor holds.
-#[derive(Debug)]
-pub enum Request {
-    /// Where a partition without a row begins.
-    FirstPosition(PartitionId, oneshot::Sender<Result<Offset, ReadError>>),
-    /// Delivery from an offset.
-    Start(PartitionId, Offset, oneshot::Sender<Result<Reader, ReadError>>),
 }
 
 /// What became of a batch.

@@ -5,6 +5,7 @@
 
 pub mod base;
 pub mod cases;
+mod ownership;
 
 use std::time::Duration;
 

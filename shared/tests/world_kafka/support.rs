@@ -9,7 +9,7 @@ use shared::clock::Millis;
 use shared::log::kafka::{
     Durability, Group, KafkaConfig, PartitionReader, Producer, Scanner, TopicSpec, topics,
 };
-use shared::log::{Acks, Change, NewRecord, Outcome, ReadBounds, Record};
+use shared::log::{Acks, Change, NewRecord, Outcome, ReadBounds, ReadError, Record};
 use shared::position::{Class, Offset, Partition, PartitionId};
 
 /// What may take long on a busy machine, and still fails in the end.
@@ -104,14 +104,20 @@ pub fn offsets(outcomes: &[Outcome]) -> Vec<i64> {
 pub async fn scanned(config: &KafkaConfig, id: PartitionId) -> Vec<Record> {
     let scanner = Scanner::connect(config).expect("the configuration is good");
     tokio::task::spawn_blocking(move || {
-        let mut records = Vec::new();
-        scanner
-            .scan(id, Offset(0), Offset(i64::MAX), &mut |record| {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let mut records = Vec::new();
+            let scanned = scanner.scan(id, Offset(0), Offset(i64::MAX), &mut |record| {
                 records.push(record.clone());
                 ControlFlow::Continue(())
-            })
-            .expect("the partition can be read");
-        records
+            });
+            match scanned {
+                Ok(()) => return records,
+                // A broker that is just back may not know its partitions yet.
+                Err(ReadError::Unavailable(_)) if Instant::now() < deadline => {}
+                Err(error) => panic!("the partition can be read: {error}"),
+            }
+        }
     })
     .await
     .expect("the scan does not panic")

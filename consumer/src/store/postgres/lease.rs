@@ -35,8 +35,9 @@ impl Lease {
         self.answered = match &answer {
             Ok(_) => true,
             // A pooler that lost the prepared statement: this connection would ask for it for ever.
+            // A server that shuts the connection: its ping would only write another line.
             Err(sqlx::Error::Database(error)) => {
-                !error.code().is_some_and(|code| code.starts_with("26"))
+                !error.code().is_some_and(|code| code.starts_with("26") || code.starts_with("57P"))
             }
             Err(_) => false,
         };
