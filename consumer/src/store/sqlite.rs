@@ -16,7 +16,7 @@ use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow,
     SqliteSynchronous,
 };
-use sqlx::{Row as _, SqliteConnection};
+use sqlx::{Connection as _, Row as _, SqliteConnection};
 
 use self::statements::{
     COUNT_CONFLICTS, FENCE, FIND_APPLIED, INSERT_EVENTS, INSERT_IDS, INSERT_PARKED, TAIL,
@@ -52,8 +52,19 @@ impl SqliteStore {
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(std::time::Duration::from_secs(5))
             .statement_cache_capacity(64);
-        let writer =
-            SqlitePoolOptions::new().max_connections(1).connect_with(options.clone()).await?;
+        let writer = SqlitePoolOptions::new()
+            .max_connections(1)
+            // Where SQLite has ended a transaction by itself (a full disk, an I/O error), sqlx goes
+            // on counting it, and would refuse every later one: such a connection is closed. The
+            // ping lets the rollback of a dropped transaction pass first.
+            .before_acquire(|connection, _| {
+                Box::pin(async move {
+                    connection.ping().await?;
+                    Ok(!connection.is_in_transaction())
+                })
+            })
+            .connect_with(options.clone())
+            .await?;
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS_MAX)
             .connect_lazy_with(options.read_only(true));
@@ -336,4 +347,61 @@ fn stored(row: &SqliteRow) -> Result<Stored, StoreError> {
 fn position(row: &SqliteRow) -> Result<Position, StoreError> {
     let id = partition_id(row.try_get("class")?, row.try_get("partition")?)?;
     Ok(Position { id, offset: Offset(row.try_get("log_offset")?) })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::time::Duration;
+
+    use shared::position::{Class, Partition};
+    use shared::route::Router;
+
+    use super::*;
+    use crate::batch::Context;
+    use crate::bucket::Width;
+
+    const ID: PartitionId = PartitionId { class: Class::Transactional, partition: Partition(0) };
+    const NOW: Millis = Millis(1_800_000_000_000);
+
+    fn record(offset: i64) -> shared::log::Record {
+        shared::log::Record {
+            position: Position { id: ID, offset: Offset(offset) },
+            timestamp: NOW,
+            key: b"acme".as_slice().into(),
+            value: format!(r#"{{"id":"{offset}","type":"a"}}"#).into(),
+            headers: Vec::new(),
+        }
+    }
+
+    /// SQLite ends a transaction by itself (a full disk, an I/O error; here a trigger that asks for
+    /// it), which sqlx does not see: its connection would refuse every later transaction.
+    #[tokio::test]
+    async fn a_transaction_that_sqlite_ended_does_not_stop_the_writer() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("effects.sqlite");
+        let store = SqliteStore::open(&path, "main").await.unwrap();
+        store.migrate().await.unwrap();
+        let claim = store.seed(ID, "test", Offset(0)).await.unwrap();
+        let trigger = "create trigger full before insert on events \
+            begin select raise(rollback, 'database or disk is full'); end";
+        sqlx::query(trigger).execute(&store.writer).await.unwrap();
+
+        let records: Vec<_> = (0..4).map(record).collect();
+        let router = Router::new([1, 1, 1], Vec::new());
+        let context = Context {
+            id: ID,
+            epoch: claim.epoch,
+            expected: claim.next,
+            width: Width::of_window(Duration::from_secs(86_400)),
+            now: NOW,
+            router: &router,
+            refused: &BTreeMap::new(),
+        };
+        let batch = Batch::decode(&records, &context).unwrap();
+        store.apply(&batch, NOW).await.unwrap_err();
+        sqlx::query("drop trigger full").execute(&store.writer).await.unwrap();
+        let applied = store.apply(&batch, NOW).await.unwrap();
+        assert_eq!((applied.owned, applied.fresh), (true, 4));
+    }
 }
