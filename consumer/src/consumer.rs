@@ -21,7 +21,7 @@ use shared::route::Router;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{self, JoinError, JoinSet};
 use tokio::time::Instant;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::backoff::Backoff;
 use crate::bucket::Width;
@@ -278,11 +278,12 @@ impl Consumer {
         let Some(id) = found else { return };
         let stay = match ended {
             Ok((_, End::Stopped)) => {
-                info!(partition = %id, "worker stopped");
+                debug!(partition = %id, "worker stopped");
                 self.again()
             }
             Ok((_, End::Revoked)) => {
-                warn!(partition = %id, "the log took the partition away");
+                // The change that says so comes with the next turn, and is logged once for all.
+                debug!(partition = %id, "the log took the partition away");
                 self.again()
             }
             Ok((_, End::Fenced)) => self.again(),
