@@ -203,6 +203,10 @@ impl Worker {
     async fn claim(&mut self, floor: i64) -> Result<Stored, End> {
         let owner = self.shared.config.instance.clone();
         loop {
+            // Whoever is to stop may have lost the partition already: a claim would fence its owner.
+            if *self.stop.borrow() {
+                return Err(End::Stopped);
+            }
             let claimed = match self.shared.store.claim(self.id, &owner, floor).await {
                 Ok(Some(claim)) => Ok(claim),
                 Ok(None) if floor > 0 => return Err(End::Halted(Halt::Vanished)),

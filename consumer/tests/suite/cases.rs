@@ -341,6 +341,7 @@ macro_rules! all_cases {
             both_sides_of_a_buckets_edge_are_one_window
             a_crash_at_any_step_is_replayed_once
             a_zombie_is_fenced
+            a_stopped_worker_claims_nothing
             a_fenced_owner_claims_again
             rebalances_do_not_wait_for_the_store
             a_revocation_of_many_does_not_wait_for_their_starts

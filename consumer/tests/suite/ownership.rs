@@ -1,10 +1,18 @@
 //! The cases about who owns a partition: fences, rebalances, a store that is away meanwhile.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use consumer::bucket::Width;
+use consumer::log_limit::LogLimits;
+use consumer::metrics::Metrics;
+use consumer::worker::{End, Shared, Worker};
 use shared::clock::Millis;
+use shared::health::Health;
 use shared::log::memory::MemoryLog;
+use shared::metrics::Registry;
 use shared::position::{Partition, PartitionId};
+use tokio::sync::{mpsc, watch};
 
 use super::base::Base;
 use super::{Bench, FIRST, NOON, SECOND};
@@ -45,6 +53,31 @@ pub async fn a_fenced_owner_claims_again(base: Base) {
     bench.until_drained().await;
     assert_eq!(bench.count(EVENTS).await, 10);
     owner.stop().await;
+}
+
+/// A worker that was stopped before it came to its claim: by then the partition may be somebody
+/// else's, and a claim would fence that owner.
+pub async fn a_stopped_worker_claims_nothing(base: Base) {
+    let bench = Bench::new(base).await;
+    bench.events(FIRST, "a", 5);
+    bench.drain().await.stop().await;
+    let epochs = "select sum(epoch) from pipeline.progress";
+    let before = bench.count(epochs).await;
+    let shared = Shared {
+        config: bench.config.clone(),
+        store: bench.base.store().await,
+        router: Bench::router(),
+        clock: bench.clock.clone(),
+        metrics: Metrics::new(&Registry::new()),
+        log_limits: LogLimits::default(),
+        width: Width::of_window(bench.config.dedupe_window),
+    };
+    let (_stop, stopped) = watch::channel(true);
+    let (requests, _asked) = mpsc::channel(1);
+    let heartbeat = Health::new(bench.clock.clone()).heartbeat("worker", Duration::MAX);
+    let worker = Worker::new(FIRST, Arc::new(shared), requests, stopped, heartbeat);
+    assert!(matches!(worker.run().await, End::Stopped));
+    assert_eq!(bench.count(epochs).await, before, "nothing is claimed");
 }
 
 /// The log goes on moving partitions while the store is away: it must not wait for the store, and
