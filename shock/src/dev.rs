@@ -78,8 +78,12 @@ async fn serve(mut config: Config) -> anyhow::Result<()> {
         &registry,
         Clock::System,
     );
-    let lookup =
-        Lookup::new(store, Scanner::Embedded(log), config.router.clone(), known_sources(&config));
+    let lookup = Lookup::new(
+        store.clone(),
+        Scanner::Embedded(log),
+        config.router.clone(),
+        known_sources(&config),
+    );
     welcome(&config, &key, &ingress, &admin)?;
 
     // The admin port outlives the drain: its last scrape tells what happened.
@@ -100,6 +104,8 @@ async fn serve(mut config: Config) -> anyhow::Result<()> {
     let applied = applying.await?;
     drained.cancel();
     admin.await??;
+    // SQLite then folds its write-ahead log into the one file that is left.
+    store.close().await;
     served?;
     Ok(applied?)
 }

@@ -98,6 +98,12 @@ pub enum OpenError {
         /// What the store says.
         source: fjall::Error,
     },
+    /// The store's files are damaged in a way that the store does not expect; they are as they were.
+    #[error("the log in {} is damaged and does not open", .directory.display())]
+    Unreadable {
+        /// The log's directory.
+        directory: PathBuf,
+    },
     /// The store under the log opened, but cannot be read.
     #[error("the log cannot be read: {0}")]
     Read(#[source] fjall::Error),

@@ -36,10 +36,15 @@ impl Store {
     pub(super) fn open(data_dir: &Path) -> Result<Self, OpenError> {
         let directory = data_dir.join(DIRECTORY);
         let failed = |source| OpenError::Store { directory: directory.clone(), source };
-        let database = Database::builder(&directory)
-            .cache_size(CACHE_BYTES)
-            .max_journaling_size(JOURNALS_BYTES_MAX)
-            .open()
+        let open = || {
+            Database::builder(&directory)
+                .cache_size(CACHE_BYTES)
+                .max_journaling_size(JOURNALS_BYTES_MAX)
+                .open()
+        };
+        // fjall asserts some of what it reads back: a damaged file must say so, not end in a panic.
+        let database = std::panic::catch_unwind(open)
+            .map_err(|_| OpenError::Unreadable { directory: directory.clone() })?
             .map_err(failed)?;
         let options = || {
             KeyspaceCreateOptions::default()
