@@ -1,4 +1,4 @@
-//! The way of a batch: one worker per assigned partition, [`Worker::way`] from top to bottom.
+//! The way of a batch: one worker per assigned partition, `Worker::way` from top to bottom.
 //!
 //! Poll the partition's own queue → decode, or poison with a reason → drop below the stored position
 //! → one transaction {fence and position, ids, effects, parked} → mirror the offset to the log. A

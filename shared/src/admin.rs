@@ -44,7 +44,7 @@ pub fn routes(registry: Arc<Registry>, health: Health) -> Router {
         .with_state(state)
 }
 
-/// Serves until `shutdown`; requests in flight are finished, within [`DRAIN_TIME_MAX`].
+/// Serves until `shutdown`; requests in flight are finished, within a bound of two seconds.
 pub async fn serve(
     listener: TcpListener,
     routes: Router,
