@@ -6,6 +6,7 @@
 use std::cell::Cell;
 use std::convert::Infallible;
 use std::io;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -21,6 +22,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::core::{Core, Shared};
 use crate::head::FIELD_BYTES_MAX;
+use crate::peer::Peer;
 use crate::pipeline;
 
 /// A connection is closed between two requests when it is this old, so that load spreads over
@@ -67,7 +69,7 @@ pub(crate) async fn serve(
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => start(&mut connections, &core, stream, &close),
+                Ok((stream, from)) => start(&mut connections, &core, stream, from.ip(), &close),
                 Err(error) => {
                     tracing::warn!(%error, "a connection cannot be accepted");
                     sleep(ACCEPT_PAUSE).await;
@@ -86,8 +88,8 @@ pub(crate) async fn serve(
     // Closing a listener resets what waits in its queue.
     while Instant::now() < accept_deadline {
         let Ok(accepted) = timeout(QUIET, listener.accept()).await else { break };
-        if let Ok((stream, _)) = accepted {
-            start(&mut connections, &core, stream, &close);
+        if let Ok((stream, from)) = accepted {
+            start(&mut connections, &core, stream, from.ip(), &close);
         }
         heartbeat.beat();
     }
@@ -136,7 +138,13 @@ impl Drop for Counted {
     }
 }
 
-fn start(connections: &mut JoinSet<()>, core: &Rc<Core>, stream: TcpStream, close: &Shutdown) {
+fn start(
+    connections: &mut JoinSet<()>,
+    core: &Rc<Core>,
+    stream: TcpStream,
+    from: IpAddr,
+    close: &Shutdown,
+) {
     let Some(counted) = Counted::open(core) else { return };
     let prepared = stream
         .set_nodelay(true)
@@ -145,7 +153,8 @@ fn start(connections: &mut JoinSet<()>, core: &Rc<Core>, stream: TcpStream, clos
         tracing::debug!(%error, "a connection has gone already");
         return;
     }
-    connections.spawn_local(connection(counted, stream, close.clone()));
+    let peer = Peer::new(from, Box::default());
+    connections.spawn_local(connection(counted, Rc::new(peer), stream, close.clone()));
 }
 
 /// Whoever takes nothing of its answers for as long as a body may take is closed: hyper waits for
@@ -158,13 +167,13 @@ fn bound_answers(stream: &TcpStream, time_max: Duration) -> io::Result<()> {
     Ok(())
 }
 
-async fn connection(counted: Counted, stream: TcpStream, close: Shutdown) {
+async fn connection(counted: Counted, peer: Rc<Peer>, stream: TcpStream, close: Shutdown) {
     let shared = &counted.0.shared;
     let asked = Rc::new(Cell::new(false));
     let service = service_fn(|request| {
         asked.set(true);
-        let core = Rc::clone(&counted.0);
-        async move { Ok::<_, Infallible>(pipeline::handle(&core, request).await) }
+        let (core, peer) = (Rc::clone(&counted.0), Rc::clone(&peer));
+        async move { Ok::<_, Infallible>(pipeline::handle(&core, &peer, request).await) }
     });
     let builder = builder(shared);
     let mut serving = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));

@@ -28,6 +28,7 @@ mod head;
 mod inflate;
 mod listener;
 mod metrics;
+mod peer;
 mod pipeline;
 mod pointer;
 mod problem;

@@ -24,6 +24,7 @@ use crate::core::{Core, Shared};
 use crate::event::Checks;
 use crate::head::{self, Coding, Route, Shape};
 use crate::inflate::{self, InflateBounds};
+use crate::peer::Peer;
 use crate::problem::Answer;
 use crate::reject::Reject;
 use crate::signature::Claimed;
@@ -39,8 +40,9 @@ enum Sender<'s> {
     Source { source: &'s Source, claimed: Option<Claimed<'s>> },
 }
 
-/// Serves one request, whatever it is.
-pub(crate) async fn handle(core: &Core, request: Request<Incoming>) -> Answer {
+/// Serves one request of `peer`, whatever it is.
+pub(crate) async fn handle(core: &Core, peer: &Peer, request: Request<Incoming>) -> Answer {
+    tracing::trace!(from = %peer.address(), "a request");
     let (parts, mut incoming) = request.into_parts();
     let route = Route::of(parts.uri.path());
     let tally = Tally::open(&core.shared.metrics);
