@@ -14,6 +14,7 @@ use crate::elements;
 use crate::envelope;
 use crate::event::{Attributes, Checked, Checks, Entry};
 use crate::head::Shape;
+use crate::live::Policy;
 use crate::reject::{Bound, Reject};
 use crate::storable;
 use crate::tape::{Item, Parser};
@@ -21,8 +22,10 @@ use crate::tape::{Item, Parser};
 /// Checks the structured events of one tenant's body.
 #[derive(Debug)]
 pub(crate) struct Checker<'c> {
-    /// Schemas, routes, bounds.
+    /// Routes, bounds.
     pub shared: &'c Shared,
+    /// Schemas.
+    pub policy: &'c Policy,
     /// Whose events.
     pub tenant: TenantId,
     /// How the body is divided.
@@ -131,7 +134,7 @@ impl Checker<'_> {
         let specversion_needed = matches!(self.shape, Shape::Structured | Shape::Batch);
         let envelope = envelope::read(item, self.tenant, specversion_needed)?;
         *id = envelope.id.map(|id| checks.keep(id));
-        if let Some(schema) = self.shared.schemas.find(self.tenant, envelope.event_type)? {
+        if let Some(schema) = self.policy.schemas.find(self.tenant, envelope.event_type)? {
             checks.warnings += u64::from(schema.check(envelope.data, envelope.event_type)?);
         }
         let minted = id.is_none();

@@ -1,35 +1,29 @@
 //! What the pipeline works with: shared by all threads, and a thread's own buffers.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 
 use shared::clock::Clock;
-use shared::config::{IngressConfig, SourceConfig};
+use shared::config::IngressConfig;
 use shared::log::Log;
 use shared::metrics::Registry;
 use shared::route::Router;
 
 use crate::body::Pool;
 use crate::budget::Budget;
-use crate::credential::Keyring;
-use crate::metrics::Metrics;
-use crate::schema::{SchemaError, Schemas};
-use crate::source::Source;
+use crate::live::{Live, Policy, View};
+use crate::metrics::{Metrics, Registered};
+use crate::schema::SchemaError;
 use crate::tape::{JsonBounds, Parser};
 
 /// One ingress: configuration, ready to use, and the log.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    /// The bounds.
+    /// The bounds. Keys, sources and schemas are in `live`: here stand those of the start.
     pub config: IngressConfig,
-    /// Who may post.
-    pub keyring: Keyring,
-    /// Webhook sources by name.
-    pub sources: HashMap<String, Source>,
-    /// Schemas by type.
-    pub schemas: Schemas,
+    /// Who may post, from where, and what.
+    pub live: Live,
     /// Where events go.
     pub router: Router,
     /// Where records go.
@@ -50,6 +44,8 @@ pub(crate) struct Shared {
 pub(crate) struct Core {
     /// What all threads share.
     pub shared: Arc<Shared>,
+    /// The policy in effect.
+    pub view: View,
     /// Buffers for bodies.
     pub pool: Pool,
     /// The parser; borrowed only between two awaits.
@@ -66,11 +62,8 @@ impl Shared {
         clock: Clock,
     ) -> Result<Self, SchemaError> {
         let metrics = Metrics::new(registry);
-        let source = |source: &SourceConfig| Ok((source.name.clone(), Source::load(source)?));
         Ok(Self {
-            keyring: Keyring::new(&config.keys),
-            sources: config.sources.iter().map(source).collect::<Result<_, SchemaError>>()?,
-            schemas: Schemas::load(&config.schemas)?,
+            live: Live::new(Policy::load(config)?, config, Registered::new(registry)),
             budget: Budget::new(config.inflight_bytes_max, metrics.inflight_bytes.clone()),
             config: config.clone(),
             router,
@@ -90,6 +83,7 @@ impl Core {
             depth_max: shared.config.json_depth_max,
             members_max: shared.config.json_members_max,
         };
-        Self { shared, pool: Pool::default(), parser: RefCell::new(Parser::new(bounds)) }
+        let view = View::of(&shared.live);
+        Self { shared, view, pool: Pool::default(), parser: RefCell::new(Parser::new(bounds)) }
     }
 }

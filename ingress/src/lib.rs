@@ -27,6 +27,7 @@ mod event;
 mod head;
 mod inflate;
 mod listener;
+mod live;
 mod metrics;
 mod peer;
 mod pipeline;
@@ -43,9 +44,10 @@ mod tape;
 mod violation;
 
 pub use self::schema::SchemaError;
-pub use self::server::{BindError, Ingress, ServeError};
+pub use self::server::{BindError, Ingress, Reload, ServeError};
 
 /// Registers every family the ingress exports, without an ingress: for the reference page.
 pub fn describe(registry: &shared::metrics::Registry) {
     metrics::Metrics::new(registry);
+    metrics::Registered::new(registry);
 }

@@ -4,6 +4,7 @@
 //! per event: a request sums first, then adds.
 
 use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge};
+use shared::config::IngressConfig;
 use shared::metrics::{COUNT_BUCKETS, Registry, SECONDS_BUCKETS};
 
 use crate::reject::Outcome;
@@ -104,5 +105,33 @@ impl Metrics {
     /// The counter of one book.
     pub fn outcome(&self, outcome: Outcome) -> &IntCounter {
         &self.outcomes[outcome as usize]
+    }
+}
+
+/// What is registered, as of the configuration in effect.
+#[derive(Clone, Debug)]
+pub(crate) struct Registered {
+    keys: IntGauge,
+    sources: IntGauge,
+    schemas: IntGauge,
+}
+
+impl Registered {
+    /// Registers the families.
+    pub fn new(registry: &Registry) -> Self {
+        Self {
+            keys: registry.gauge("shock_ingress_keys", "Keys in effect."),
+            sources: registry.gauge("shock_ingress_sources", "Webhook sources in effect."),
+            schemas: registry
+                .gauge("shock_ingress_schemas", "Schemas of /v1/events in effect (`[[schema]]`)."),
+        }
+    }
+
+    /// Says what is in effect now.
+    pub fn set(&self, config: &IngressConfig) {
+        let count = |entries: usize| i64::try_from(entries).unwrap_or(i64::MAX);
+        self.keys.set(count(config.keys.len()));
+        self.sources.set(count(config.sources.len()));
+        self.schemas.set(count(config.schemas.entries.len()));
     }
 }

@@ -24,13 +24,13 @@ use crate::core::{Core, Shared};
 use crate::event::Checks;
 use crate::head::{self, Coding, Route, Shape};
 use crate::inflate::{self, InflateBounds};
+use crate::live::Policy;
 use crate::peer::Peer;
 use crate::problem::Answer;
 use crate::reject::Reject;
 use crate::signature::Claimed;
 use crate::source::Source;
 use crate::tally::Tally;
-use crate::tape::Parser;
 
 /// Who posts, and so how the body is read.
 enum Sender<'s> {
@@ -71,7 +71,8 @@ async fn way(
     incoming: &mut Incoming,
 ) -> Result<(Answer, &'static str), Reject> {
     let shared = &*core.shared;
-    let sender = authenticate(shared, route, parts)?;
+    let policy = core.view.snapshot(&shared.live);
+    let sender = authenticate(&policy, route, parts)?;
     let wishes = head::wishes_of(parts)?;
     if wishes.dry_run {
         tally.dry_run();
@@ -94,7 +95,7 @@ async fn way(
     let body = inflated(shared, coding, &raw.bytes, &mut reserved, &mut plain.bytes)?;
 
     let started = Instant::now();
-    let mut checks = check(shared, &sender, parts, &mut core.parser.borrow_mut(), body)?;
+    let mut checks = check(core, &policy, &sender, parts, body)?;
     observe_checks(shared, &checks, started);
     if wishes.dry_run {
         let became = append::rehearsed(&mut checks);
@@ -120,20 +121,20 @@ async fn way(
 }
 
 /// Everything that can be refused for the head alone.
-fn authenticate<'s>(
-    shared: &'s Shared,
+fn authenticate<'p>(
+    policy: &'p Policy,
     route: Route<'_>,
     parts: &Parts,
-) -> Result<Sender<'s>, Reject> {
+) -> Result<Sender<'p>, Reject> {
     match route {
         Route::Unknown => Err(Reject::UnknownPath),
         Route::Events => {
             head::check_head(parts)?;
-            let tenant = shared.keyring.authenticate(&parts.headers)?;
+            let tenant = policy.keyring.authenticate(&parts.headers)?;
             Ok(Sender::Key { tenant, shape: head::shape_of(&parts.headers)? })
         }
         Route::Source(name) => {
-            let source = shared.sources.get(name).ok_or(Reject::UnknownSource)?;
+            let source = policy.sources.get(name).ok_or(Reject::UnknownSource)?;
             head::check_head(parts)?;
             let signature = source.config.signature.as_ref();
             let claimed = signature.map(|config| Claimed::read(config, &parts.headers));
@@ -183,24 +184,28 @@ fn inflated<'b>(
 
 /// The verdicts on the body's events.
 fn check(
-    shared: &Shared,
+    core: &Core,
+    policy: &Policy,
     sender: &Sender<'_>,
     parts: &Parts,
-    parser: &mut Parser,
     body: &[u8],
 ) -> Result<Checks, Reject> {
+    let shared = &*core.shared;
+    let parser = &mut *core.parser.borrow_mut();
     match *sender {
         Sender::Key { tenant, shape: Shape::Binary } => {
             let attributes = binary::attributes(&parts.headers, tenant)?;
             let parsed = parser.parse(body)?;
             let data = parsed.root();
             shared.check_event(data, body)?;
-            let schema = shared.schemas.find(tenant, &attributes.event_type)?;
+            let schema = policy.schemas.find(tenant, &attributes.event_type)?;
             let verdict = schema.map(|one| one.check(Some(data), &attributes.event_type));
             let warning = verdict.transpose()?.unwrap_or_default();
             Ok(shared.check_binary(tenant, attributes, body, warning))
         }
-        Sender::Key { tenant, shape } => Checker { shared, tenant, shape }.check(parser, body),
+        Sender::Key { tenant, shape } => {
+            Checker { shared, policy, tenant, shape }.check(parser, body)
+        }
         Sender::Source { source, .. } => {
             let parsed = parser.parse(body)?;
             let data = parsed.root();

@@ -38,6 +38,18 @@ pub struct Ingress {
     listeners: Vec<TcpListener>,
 }
 
+/// Replaces keys, sources and schemas of a running ingress. All clones are one.
+#[derive(Clone, Debug)]
+pub struct Reload(Arc<Shared>);
+
+impl Reload {
+    /// Loads them and puts them in effect for every request that begins from now on; a set that does
+    /// not load as a whole changes nothing. Reads and compiles schemas: not for a serving thread.
+    pub fn apply(&self, config: &IngressConfig) -> Result<(), SchemaError> {
+        self.0.live.reload(config)
+    }
+}
+
 /// Why an ingress cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
@@ -87,6 +99,11 @@ impl Ingress {
     /// Where it listens; with port 0, the port it got.
     pub const fn local_addr(&self) -> SocketAddr {
         self.address
+    }
+
+    /// What replaces its keys, sources and schemas while it serves.
+    pub fn reload(&self) -> Reload {
+        Reload(Arc::clone(&self.shared))
     }
 
     /// Serves until `shutdown`, drains, flushes the log. Blocks nothing: the threads are its own.

@@ -12,12 +12,15 @@ mod keys;
 mod nearest;
 mod reference;
 mod relations;
+pub mod reload;
 mod settings;
 mod summary;
 #[cfg(test)]
 mod tests;
 mod value;
+mod watch;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -27,6 +30,8 @@ pub use self::keys::{KEYS, Key, Kind, Unit};
 pub use self::reference::{Explanation, explain, reference_markdown};
 pub use self::relations::{OUTAGE_BUDGET_MS, RECORD_OVERHEAD_BYTES_MAX, REQUEST_MARGIN_MS};
 pub use self::settings::{Purpose, Sources};
+use self::value::Value;
+pub use self::watch::{Files, Watch};
 use crate::log::kafka::KafkaConfig;
 use crate::route::{ClassRule, Router};
 use crate::tenant::TenantId;
@@ -46,6 +51,27 @@ pub struct Config {
     pub consumer: ConsumerConfig,
     /// Where `/metrics`, `/livez`, `/readyz` and the look-ups are served.
     pub admin_listen: SocketAddr,
+}
+
+/// A configuration with what a reload compares: every setting, and the files it was read from.
+#[derive(Clone)]
+pub struct Loaded {
+    /// Ready to use.
+    pub config: Config,
+    settings: BTreeMap<String, Value>,
+    files: Files,
+}
+
+impl Loaded {
+    /// The settings in effect by path; some are secret.
+    fn settings(&self) -> &BTreeMap<String, Value> {
+        &self.settings
+    }
+
+    /// The files it was read from, secrets and schemas too, as they were then.
+    pub fn files(&self) -> &Files {
+        &self.files
+    }
 }
 
 /// The two ways the same code runs.

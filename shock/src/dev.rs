@@ -13,7 +13,8 @@ use std::sync::Arc;
 use consumer::{Consumer, Lookup, Store, lookup};
 use ingress::Ingress;
 use shared::clock::Clock;
-use shared::config::{Backend, Config, EmbeddedConfig, Purpose, Sources};
+use shared::config::reload::Refused;
+use shared::config::{Backend, Config, EmbeddedConfig, Loaded, Purpose, Sources};
 use shared::health::Health;
 use shared::log::embedded::{DataDirectory, EmbeddedLog};
 use shared::log::{Log, Scanner, Subscription};
@@ -25,7 +26,7 @@ use self::key::DevelopmentKey;
 use crate::cli::DevOptions;
 use crate::consumer::known_sources;
 use crate::exit::End;
-use crate::{output, port, runtime, settings, signal};
+use crate::{output, port, reload, runtime, settings, signal};
 
 /// Runs until a signal.
 pub fn run(options: &DevOptions) -> anyhow::Result<()> {
@@ -36,15 +37,12 @@ pub fn run(options: &DevOptions) -> anyhow::Result<()> {
     {
         sources.flags.extend(value.map(|address| format!("{key}={address}")));
     }
-    let config = load(&sources)?;
-    runtime::block_on(serve(config))
+    let loaded = settings::load_to_follow(&sources, Purpose::Dev)?;
+    runtime::block_on(serve(loaded, sources))
 }
 
-fn load(sources: &Sources) -> anyhow::Result<Config> {
-    settings::load(sources, Purpose::Dev)
-}
-
-async fn serve(mut config: Config) -> anyhow::Result<()> {
+async fn serve(loaded: Loaded, sources: Sources) -> anyhow::Result<()> {
+    let mut config = loaded.config.clone();
     let Backend::Embedded(embedded) = config.backend.clone() else {
         return Err(End::Config("shock dev runs on the embedded log".to_owned()).into());
     };
@@ -69,6 +67,12 @@ async fn serve(mut config: Config) -> anyhow::Result<()> {
         Clock::System,
     )
     .map_err(|error| port::ingress(&error))?;
+    let (replaced, own_key) = (ingress.reload(), key.config());
+    let apply = move |mut config: Config| {
+        config.ingress.keys.push(own_key.clone());
+        replaced.apply(&config.ingress).map_err(|error| Refused(error.to_string()))
+    };
+    let status = reload::follow(loaded, sources, Purpose::Dev, &registry, apply)?;
     let consumer = Consumer::new(
         &config.consumer,
         store.clone(),
@@ -88,7 +92,9 @@ async fn serve(mut config: Config) -> anyhow::Result<()> {
 
     // The admin port outlives the drain: its last scrape tells what happened.
     let (ingested, drained) = (Shutdown::new(), Shutdown::new());
-    let routes = admin::routes(Arc::clone(&registry), health).merge(lookup::routes(lookup));
+    let routes = admin::routes(Arc::clone(&registry), health)
+        .merge(status.routes())
+        .merge(lookup::routes(lookup));
     let admin = tokio::spawn(admin::serve(admin, routes, drained.clone()));
     let applying = tokio::spawn({
         let (ingested, shutdown) = (ingested.clone(), shutdown.clone());

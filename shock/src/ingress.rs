@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use ingress::Ingress;
 use shared::clock::Clock;
-use shared::config::{Backend, Config, Purpose};
+use shared::config::reload::Refused;
+use shared::config::{Backend, Config, Loaded, Purpose, Sources};
 use shared::health::Health;
 use shared::log::Log;
 use shared::log::kafka::Producer;
@@ -13,15 +14,17 @@ use shared::{Shutdown, admin};
 
 use crate::cli::ConfigOptions;
 use crate::exit::End;
-use crate::{output, port, runtime, settings, signal};
+use crate::{output, port, reload, runtime, settings, signal};
 
 /// Runs until a signal.
 pub fn run(options: &ConfigOptions) -> anyhow::Result<()> {
-    let config = settings::load(&settings::sources(options), Purpose::Ingress)?;
-    runtime::block_on(serve(config))
+    let sources = settings::sources(options);
+    let loaded = settings::load_to_follow(&sources, Purpose::Ingress)?;
+    runtime::block_on(serve(loaded, sources))
 }
 
-async fn serve(config: Config) -> anyhow::Result<()> {
+async fn serve(loaded: Loaded, sources: Sources) -> anyhow::Result<()> {
+    let config = loaded.config.clone();
     let Backend::Cluster { kafka, .. } = &config.backend else {
         return Err(End::Config(
             "shock ingress needs backend = \"kafka\"; without services, use shock dev".to_owned(),
@@ -43,13 +46,18 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         Clock::System,
     )
     .map_err(|error| port::ingress(&error))?;
+    let replaced = ingress.reload();
+    let apply = move |config: Config| {
+        replaced.apply(&config.ingress).map_err(|error| Refused(error.to_string()))
+    };
+    let status = reload::follow(loaded, sources, Purpose::Ingress, &registry, apply)?;
     let admin = port::admin(config.admin_listen).await?;
     output::announce("ingress", &format!("http://{}", ingress.local_addr()))?;
     output::announce("admin", &format!("http://{}", admin.local_addr()?))?;
 
     // The admin port outlives the drain: its last scrape tells what happened.
     let drained = Shutdown::new();
-    let routes = admin::routes(Arc::clone(&registry), health);
+    let routes = admin::routes(Arc::clone(&registry), health).merge(status.routes());
     let admin = tokio::spawn(admin::serve(admin, routes, drained.clone()));
     ingress.serve(shutdown).await?;
     drained.cancel();

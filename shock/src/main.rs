@@ -12,6 +12,7 @@ mod logging;
 mod metrics;
 mod output;
 mod port;
+mod reload;
 mod runtime;
 mod settings;
 mod signal;

@@ -14,6 +14,7 @@ pub fn run(command: &MetricsCommand) -> anyhow::Result<()> {
 
 fn reference() -> String {
     let registry = Registry::new();
+    shared::config::reload::Metrics::new(&registry);
     ingress::describe(&registry);
     consumer::metrics::Metrics::new(&registry);
     let mut page = String::from(

@@ -1,6 +1,6 @@
 //! From the command line to a checked configuration.
 
-use shared::config::{Config, Purpose, Sources};
+use shared::config::{Config, Loaded, Purpose, Sources};
 
 use crate::cli::ConfigOptions;
 use crate::exit::End;
@@ -20,4 +20,10 @@ pub fn sources(options: &ConfigOptions) -> Sources {
 /// Reads and checks everything; the error lists all faults.
 pub fn load(sources: &Sources, purpose: Purpose) -> anyhow::Result<Config> {
     Config::load(sources, purpose).map_err(|error| End::Config(error.to_string()).into())
+}
+
+/// The same, for a process that follows its files.
+pub fn load_to_follow(sources: &Sources, purpose: Purpose) -> anyhow::Result<Loaded> {
+    let (loaded, _) = Config::load_with_files(sources, purpose);
+    loaded.map_err(|error| End::Config(error.to_string()).into())
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hmac::{Hmac, KeyInit, Mac};
-use ingress::{Ingress, ServeError};
+use ingress::{Ingress, Reload, ServeError};
 use sha2::{Digest, Sha256};
 use shared::Shutdown;
 use shared::clock::{Clock, Millis};
@@ -41,6 +41,9 @@ pub struct Fixture {
     pub address: SocketAddr,
     pub shutdown: Shutdown,
     pub serving: JoinHandle<Result<(), ServeError>>,
+    pub reload: Reload,
+    /// What it was started with.
+    pub config: IngressConfig,
     _schemas: TempDir,
 }
 
@@ -72,9 +75,19 @@ impl Fixture {
             clock,
         );
         let ingress = bound.expect("binds");
-        let (address, shutdown) = (ingress.local_addr(), Shutdown::new());
+        let (address, reload, shutdown) = (ingress.local_addr(), ingress.reload(), Shutdown::new());
         let serving = tokio::spawn(ingress.serve(shutdown.clone()));
-        Self { log, registry, health, address, shutdown, serving, _schemas: schemas }
+        Self {
+            log,
+            registry,
+            health,
+            address,
+            shutdown,
+            serving,
+            reload,
+            config,
+            _schemas: schemas,
+        }
     }
 
     /// Drains, and says whether that went well.
@@ -109,17 +122,20 @@ pub fn signature(body: &[u8]) -> String {
     format!("sha256={}", hex::encode(hmac.finalize().into_bytes()))
 }
 
+/// A key of tenant acme.
+pub fn key(id: &str, secret: &str) -> KeyConfig {
+    KeyConfig {
+        id: id.to_owned(),
+        secret_sha256: Sha256::digest(secret.as_bytes()).into(),
+        tenant: TenantId::parse("acme").expect("a valid name"),
+    }
+}
+
 fn config(schema: std::path::PathBuf) -> IngressConfig {
-    let acme = TenantId::parse("acme").expect("a valid name");
     let entry = |event_type: &str| SchemaEntry {
         event_type: event_type.to_owned(),
         file: schema.clone(),
         tenant: None,
-    };
-    let key = |id: &str, secret: &str, tenant| KeyConfig {
-        id: id.to_owned(),
-        secret_sha256: Sha256::digest(secret.as_bytes()).into(),
-        tenant,
     };
     IngressConfig {
         listen: SocketAddr::from(([127, 0, 0, 1], 0)),
@@ -142,7 +158,7 @@ fn config(schema: std::path::PathBuf) -> IngressConfig {
             unknown_type: UnknownType::Reject,
             entries: vec![entry("order.placed"), entry("metrics.cpu")],
         },
-        keys: vec![key("k1", "secret", acme)],
+        keys: vec![key("k1", "secret")],
         sources: vec![github()],
     }
 }

@@ -9,3 +9,4 @@ mod connections;
 mod faults;
 mod fixture;
 mod refused;
+mod reload;

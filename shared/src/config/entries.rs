@@ -215,10 +215,13 @@ fn shared_secret(
             Some(secret) => return Some(secret.as_bytes().to_vec()),
             None => (variable, Wrong::new(format!("the variable {name} is not set"))),
         },
-        (None, Some(path)) => match secret_file(&path) {
-            Ok(secret) => return Some(secret.into_bytes()),
-            Err(wrong) => (file, wrong),
-        },
+        (None, Some(path)) => {
+            settings.read.add(&path);
+            match secret_file(&path) {
+                Ok(secret) => return Some(secret.into_bytes()),
+                Err(wrong) => (file, wrong),
+            }
+        }
     };
     settings.fault(settings.origin(&place), &place, wrong);
     None
@@ -241,6 +244,7 @@ pub(super) fn secret_file(path: &Path) -> Result<String, Wrong> {
 }
 
 fn exists(settings: &mut Settings, file: &Path, path: &str) {
+    settings.read.add(file);
     if !file.is_file() {
         let message = format!("the file {} does not exist", file.display());
         settings.fault(settings.origin(path), path, Wrong::new(message));

@@ -145,6 +145,12 @@ pub(super) fn is_table(path: &str) -> bool {
     })
 }
 
+/// Whether a running process takes a new value: who may post, from where, and what.
+pub(super) fn reloads(path: &str) -> bool {
+    let table = path.split(['.', '[']).next().expect("split yields at least one part");
+    matches!(table, "key" | "schema" | "schemas" | "source")
+}
+
 /// The parts of a path.
 pub(super) fn segments(path: &str) -> impl Iterator<Item = &str> {
     path.split('.')

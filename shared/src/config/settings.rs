@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 use super::fault::{FAULTS_MAX, printable};
 use super::keys::{self, KEYS, Kind, VARIABLE_PREFIX, variable_of};
 use super::value::{self, Raw, Value, Wrong};
-use super::{Config, ConfigError, Fault, Origin, build, nearest};
+use super::watch::Files;
+use super::{Config, ConfigError, Fault, Loaded, Origin, build, nearest};
 
 /// Variables with our prefix that are read elsewhere.
 const VARIABLES_RESERVED: [&str; 2] = ["SHOCK_CONFIG", "SHOCK_LOG"];
@@ -73,12 +74,27 @@ pub enum Purpose {
 impl Config {
     /// Reads, layers and checks everything; all faults at once.
     pub fn load(sources: &Sources, purpose: Purpose) -> Result<Self, ConfigError> {
+        Self::load_with_files(sources, purpose).0.map(|loaded| loaded.config)
+    }
+
+    /// The same with what a reload needs. The files are known also where something is wrong, so
+    /// that whoever watches them sees it mended.
+    pub fn load_with_files(
+        sources: &Sources,
+        purpose: Purpose,
+    ) -> (Result<Loaded, ConfigError>, Files) {
         let mut settings = Settings::gather(sources, purpose);
         let config = build::config(&mut settings, sources, purpose);
-        match settings.into_faults() {
-            faults if faults.is_empty() => Ok(config),
+        let files = settings.read.clone();
+        let in_effect = |path: &String| Some((path.clone(), settings.value(path)?.clone()));
+        let values = settings.stacks.keys().filter_map(in_effect).collect();
+        let loaded = match settings.into_faults() {
+            faults if faults.is_empty() => {
+                Ok(Loaded { config, settings: values, files: files.clone() })
+            }
             faults => Err(ConfigError(faults)),
-        }
+        };
+        (loaded, files)
     }
 }
 
@@ -99,6 +115,8 @@ pub(super) struct Settings {
     tables: BTreeMap<String, Origin>,
     faulty: BTreeSet<String>,
     faults: Vec<Fault>,
+    /// What was read, and what it was then.
+    pub(super) read: Files,
 }
 
 impl Settings {

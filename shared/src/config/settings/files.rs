@@ -35,6 +35,7 @@ impl Settings {
     }
 
     fn directory(&mut self, path: &Path) -> Vec<PathBuf> {
+        self.read.add(path);
         let listed = std::fs::read_dir(path).and_then(|entries| {
             entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<Vec<_>, _>>()
         });
@@ -52,6 +53,7 @@ impl Settings {
     }
 
     fn file(&mut self, path: &Path) {
+        self.read.add(path);
         let text = match std::fs::read(path).map(String::from_utf8) {
             Ok(Ok(text)) if text.len() <= FILE_BYTES_MAX => text,
             Ok(Ok(text)) => {

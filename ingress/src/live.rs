@@ -1,0 +1,89 @@
+//! What a reload replaces: who may post, from where, and what. One set, swapped as a whole.
+//!
+//! A request takes one snapshot at its start and keeps it to its end: it never meets a key of one set
+//! and a schema of another, and a swap waits for nobody. Taking one costs no lock, no allocation and
+//! no counter that cores share: each thread holds the set once, and its requests count only among
+//! themselves. The old set goes when the last request of the last thread lets go of it.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use shared::config::{IngressConfig, SourceConfig};
+
+use crate::credential::Keyring;
+use crate::metrics::Registered;
+use crate::schema::{SchemaError, Schemas};
+use crate::source::Source;
+
+/// Who may post, from where, and what: one configuration's, never changed.
+#[derive(Debug)]
+pub(crate) struct Policy {
+    /// Who may post.
+    pub keyring: Keyring,
+    /// Webhook sources by name.
+    pub sources: HashMap<String, Source>,
+    /// Schemas by type.
+    pub schemas: Schemas,
+}
+
+impl Policy {
+    /// Reads and compiles all of it; one schema that does not compile refuses the whole.
+    pub fn load(config: &IngressConfig) -> Result<Self, SchemaError> {
+        let source = |source: &SourceConfig| Ok((source.name.clone(), Source::load(source)?));
+        Ok(Self {
+            keyring: Keyring::new(&config.keys),
+            sources: config.sources.iter().map(source).collect::<Result<_, SchemaError>>()?,
+            schemas: Schemas::load(&config.schemas)?,
+        })
+    }
+}
+
+/// The policy in effect, for all threads.
+#[derive(Debug)]
+pub(crate) struct Live {
+    current: ArcSwap<Policy>,
+    registered: Registered,
+}
+
+impl Live {
+    /// The first policy.
+    pub fn new(policy: Policy, config: &IngressConfig, registered: Registered) -> Self {
+        registered.set(config);
+        Self { current: ArcSwap::from_pointee(policy), registered }
+    }
+
+    /// Loads another and puts it in effect; on an error the old one stays.
+    pub fn reload(&self, config: &IngressConfig) -> Result<(), SchemaError> {
+        let policy = Policy::load(config)?;
+        self.current.store(Arc::new(policy));
+        self.registered.set(config);
+        Ok(())
+    }
+}
+
+/// A policy in the hands of one request.
+pub(crate) type Snapshot = Rc<Arc<Policy>>;
+
+/// A thread's hold on the policy in effect.
+#[derive(Debug)]
+pub(crate) struct View(RefCell<Snapshot>);
+
+impl View {
+    /// A thread's first look.
+    pub fn of(live: &Live) -> Self {
+        Self(RefCell::new(Rc::new(live.current.load_full())))
+    }
+
+    /// The policy in effect now.
+    pub fn snapshot(&self, live: &Live) -> Snapshot {
+        let current = live.current.load();
+        let mut held = self.0.borrow_mut();
+        if !Arc::ptr_eq(&current, &held) {
+            *held = Rc::new(Arc::clone(&current));
+        }
+        Rc::clone(&held)
+    }
+}
