@@ -2,7 +2,7 @@
 //! they do not.
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use http::{Response, StatusCode};
 use http_body_util::Full;
 use serde::Serialize;
@@ -21,6 +21,9 @@ const CODE_ACCEPTED: &str = "accepted";
 const CODE_VALID: &str = "valid";
 /// The metric label of a 207.
 const CODE_MIXED: &str = "mixed";
+
+/// Which preference was honoured (RFC 7240, 3).
+const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 
 /// The body of most answers there are.
 const ONE_ACCEPTED: &[u8] = br#"{"accepted":1,"duplicate":0}"#;
@@ -151,6 +154,9 @@ pub(crate) fn compose(
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     if let Some(seconds) = wait_seconds {
         headers.insert(RETRY_AFTER, retry_after(seconds));
+    }
+    if let Some(applied) = wishes.preference_applied() {
+        headers.insert(PREFERENCE_APPLIED, HeaderValue::from_static(applied));
     }
     (answer, code)
 }

@@ -8,12 +8,13 @@ use std::time::Duration;
 use shared::clock::Millis;
 use shared::log::{
     Acks, AppendError, CONTENT_TYPE_STRUCTURED, HEADER_CONTENT_TYPE, HEADER_ID, HEADER_SOURCE,
-    HEADER_SPECVERSION, HEADER_SUBJECT, HEADER_TIME, HEADER_TRACEPARENT, HEADER_TYPE, HEADERS_MAX,
-    Log, NewRecord,
+    HEADER_SPECVERSION, HEADER_SUBJECT, HEADER_TIME, HEADER_TRACEPARENT, HEADER_TRACESTATE,
+    HEADER_TYPE, HEADERS_MAX, Log, NewRecord,
 };
 use shared::position::{PartitionId, Position};
 
 use crate::event::{Attributes, Checked, Checks};
+use crate::head::Trace;
 use crate::reject::Reject;
 
 /// What became of one event.
@@ -56,7 +57,7 @@ pub(crate) struct Received<'r> {
     /// The same in RFC 3339.
     pub at_text: &'r str,
     /// The sender's trace context.
-    pub traceparent: Option<&'r str>,
+    pub trace: Trace<'r>,
 }
 
 /// Hands over every event that may go into the log.
@@ -113,7 +114,8 @@ fn append_one(
             headers.add_some(HEADER_TIME, (!checked.timed).then_some(received.at_text));
         }
     }
-    headers.add_some(HEADER_TRACEPARENT, received.traceparent);
+    headers.add_some(HEADER_TRACEPARENT, received.trace.parent);
+    headers.add_some(HEADER_TRACESTATE, received.trace.state);
     let record = NewRecord {
         id: checked.id,
         timestamp: received.at,

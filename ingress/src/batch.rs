@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use serde_json::value::RawValue;
+use shared::config::JsonProfile;
 use shared::identity::SOURCE_DEFAULT;
 use shared::tenant::TenantId;
 
@@ -168,7 +169,10 @@ impl Shared {
             let observed = Some(text.len());
             return Err(Reject::Event(Bound { name: "event_bytes_max", limit, observed }));
         }
-        storable::check(item, text)
+        match self.config.json_profile {
+            JsonProfile::Postgres => storable::check(item, text),
+            JsonProfile::Rfc8259 => Ok(()),
+        }
     }
 
     /// The one event of a request whose attributes stand outside its value.

@@ -1,6 +1,8 @@
 //! CloudEvents binary mode over HTTP (protocol binding 1.0.2, 3.1): the body is the data, the
 //! attributes are `ce-*` headers, percent-encoded.
 
+use std::borrow::Cow;
+
 use http::HeaderMap;
 use shared::log::HEADERS_MAX;
 use shared::tenant::TenantId;
@@ -10,8 +12,12 @@ use crate::event::Attributes;
 use crate::reject::{Bound, Reject};
 use crate::violation::Violations;
 
-/// What a record has beside the extensions: content-type, six attributes, traceparent.
-const OWN_HEADERS: usize = 8;
+/// What a record has beside the extensions: content-type, six attributes, trace context in two.
+const OWN_HEADERS: usize = 9;
+
+/// The value of a record whose event has no data: what the consumer reads from an event without the
+/// member `data` as well. An empty value would be a tombstone.
+pub(crate) const NO_DATA: &[u8] = b"null";
 
 /// Reads the attributes.
 pub(crate) fn attributes(headers: &HeaderMap, tenant: TenantId) -> Result<Attributes, Reject> {
@@ -27,6 +33,14 @@ pub(crate) fn attributes(headers: &HeaderMap, tenant: TenantId) -> Result<Attrib
         let Some(Some(value)) = value else {
             return Err(Reject::Malformed("a ce-* header is not UTF-8 when decoded"));
         };
+        // CloudEvents 1.0.2, 3.1: a header takes more, and so would another attribute's name.
+        if !attribute.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9')) {
+            violations.attribute(
+                attribute,
+                "pattern",
+                "a name has only the letters a to z and digits",
+            );
+        }
         if let Err((keyword, message)) = check_text(&value) {
             violations.attribute(attribute, keyword, message);
         }
@@ -67,10 +81,12 @@ fn check(attributes: &Attributes, mut violations: Violations) -> Result<(), Reje
     Ok(())
 }
 
-/// Undoes percent-encoding; `None` where what comes out is not UTF-8 or holds control characters.
+/// Undoes a quoted string, then percent-encoding, once each (3.1.3.2); `None` where what comes out is
+/// not UTF-8 or holds control characters.
 fn decoded(value: &[u8]) -> Option<String> {
-    let mut bytes = Vec::with_capacity(value.len());
-    let mut rest = value;
+    let unquoted = unquoted(value);
+    let mut bytes = Vec::with_capacity(unquoted.len());
+    let mut rest = &*unquoted;
     while let Some((first, after)) = rest.split_first() {
         let coded = after.get(..2).filter(|_| *first == b'%');
         let mut byte = [0];
@@ -86,6 +102,17 @@ fn decoded(value: &[u8]) -> Option<String> {
         }
     }
     String::from_utf8(bytes).ok().filter(|text| !text.contains(char::is_control))
+}
+
+/// What a quoted string says (RFC 9110, 5.6.4); a value that is none, as it is.
+fn unquoted(value: &[u8]) -> Cow<'_, [u8]> {
+    let [b'"', inner @ .., b'"'] = value else { return Cow::Borrowed(value) };
+    let mut bytes = Vec::with_capacity(inner.len());
+    let mut rest = inner.iter();
+    while let Some(byte) = rest.next() {
+        bytes.push(*if *byte == b'\\' { rest.next().unwrap_or(byte) } else { byte });
+    }
+    Cow::Owned(bytes)
 }
 
 #[cfg(test)]
@@ -120,6 +147,10 @@ mod tests {
         let source = ("ce-source", "/%C3%A4%20b%");
         let pairs = [version, ("ce-id", "1"), ("ce-type", "a"), source, ("ce-trace", "t")];
         check(&pairs, Ok(expected));
+        let quoted = [version, ("ce-type", "\"a%20\\\"b\\\\c\"")];
+        let event_type = "a \"b\\c".to_owned();
+        check(&quoted, Ok(Attributes { event_type, ..Attributes::default() }));
+        check(&[version, ("ce-type", "a"), ("ce-my-name", "x")], Err("invalid_envelope"));
         check(&[version, ("ce-id", "1")], Err("invalid_envelope"));
         check(&[("ce-specversion", "0.3"), ("ce-type", "a")], Err("invalid_envelope"));
         check(&[version, ("ce-type", "a"), ("ce-time", "now")], Err("invalid_envelope"));

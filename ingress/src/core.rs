@@ -12,6 +12,7 @@ use shared::route::Router;
 
 use crate::body::Pool;
 use crate::budget::Budget;
+use crate::cors::Cors;
 use crate::live::{Live, Policy, View};
 use crate::metrics::{Metrics, Registered};
 use crate::schema::SchemaError;
@@ -30,6 +31,8 @@ pub(crate) struct Shared {
     pub log: Log,
     /// What is counted.
     pub metrics: Metrics,
+    /// Which scripts of browsers may post.
+    pub cors: Cors,
     /// Bytes in flight.
     pub budget: Budget,
     /// The receive time.
@@ -65,6 +68,7 @@ impl Shared {
         Ok(Self {
             live: Live::new(Policy::load(config)?, config, Registered::new(registry)),
             budget: Budget::new(config.inflight_bytes_max, metrics.inflight_bytes.clone()),
+            cors: Cors::new(&config.cors_origins),
             config: config.clone(),
             router,
             log,
@@ -84,6 +88,7 @@ impl Core {
             members_max: shared.config.json_members_max,
         };
         let view = View::of(&shared.live);
-        Self { shared, view, pool: Pool::default(), parser: RefCell::new(Parser::new(bounds)) }
+        let parser = Parser::with_profile(bounds, shared.config.json_profile);
+        Self { shared, view, pool: Pool::default(), parser: RefCell::new(parser) }
     }
 }

@@ -102,6 +102,8 @@ fn collect<'t>(members: impl Iterator<Item = (&'t str, Item<'t>)>) -> Result<Fou
             "time" => (&mut found.time, false),
             "specversion" => (&mut found.specversion, false),
             "data" => (&mut found.data, false),
+            // Checked nowhere if it passed: a schema is about `data`.
+            "data_base64" => return Err(binary_data()),
             _ => continue,
         };
         // Elsewhere the last one wins; here another reader might take the first.
@@ -110,6 +112,12 @@ fn collect<'t>(members: impl Iterator<Item = (&'t str, Item<'t>)>) -> Result<Fou
         }
     }
     Ok(found)
+}
+
+fn binary_data() -> Reject {
+    let mut violations = Violations::default();
+    violations.attribute("data_base64", "not", "binary data is not taken: data is JSON");
+    Reject::Envelope(Box::new(violations))
 }
 
 fn attribute<'t>(
@@ -141,13 +149,26 @@ fn attribute<'t>(
     }
 }
 
-/// The bounds of an attribute's text, wherever it stands.
-pub(crate) const fn check_text(text: &str) -> Result<(), (&'static str, &'static str)> {
+/// The bounds of an attribute's text, wherever it stands. CloudEvents 1.0.2 (3.1) takes no control
+/// characters and no noncharacters into a string; a lone surrogate has become one of the latter.
+pub(crate) fn check_text(text: &str) -> Result<(), (&'static str, &'static str)> {
     match text.len() {
         0 => Err(("minLength", "the value is not empty")),
-        1..=ATTRIBUTE_BYTES_MAX => Ok(()),
+        1..=ATTRIBUTE_BYTES_MAX if printable(text) => Ok(()),
+        1..=ATTRIBUTE_BYTES_MAX => Err((
+            "pattern",
+            "the value has no control characters, noncharacters or lone surrogates",
+        )),
         _ => Err(("maxLength", "the value has at most 1024 bytes")),
     }
+}
+
+fn printable(text: &str) -> bool {
+    let noncharacter =
+        |c: char| matches!(c, '\u{fdd0}'..='\u{fdef}') || u32::from(c) & 0xfffe == 0xfffe;
+    // Nearly all of them are ASCII.
+    text.bytes().all(|byte| matches!(byte, b' '..=b'~'))
+        || !text.chars().any(|c| c.is_control() || noncharacter(c))
 }
 
 /// RFC 3339, section 5.6, to the letter. A library's reading is wider here (fractions after a comma,
@@ -232,6 +253,10 @@ mod tests {
             r#"{"type":1,"id":null,"source":""}"#,
             Err(("invalid_envelope", &["/id", "/type", "/source"])),
         );
+        check(r#"{"type":"a","data_base64":"AA=="}"#, Err(("invalid_envelope", &["/data_base64"])));
+        check(r#"{"type":"a\n"}"#, Err(("invalid_envelope", &["/type"])));
+        check(r#"{"type":"a","id":"\ufdd0"}"#, Err(("invalid_envelope", &["/id"])));
+        check(r#"{"type":"a","id":"\u00e4\ud83d\ude00"}"#, Ok(Some("ä😀")));
         check(r#"{"type":"a","time":"yesterday"}"#, Err(("invalid_envelope", &["/time"])));
         check(r#"{"type":"a","specversion":"0.3"}"#, Err(("invalid_envelope", &["/specversion"])));
     }

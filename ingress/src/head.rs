@@ -1,6 +1,6 @@
 //! A request's head, read once: which way it goes and how its body is to be understood.
 
-use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderName};
 use http::request::Parts;
 use http::{HeaderMap, Method};
 
@@ -16,6 +16,8 @@ pub(crate) const ACCEPTED_TYPES: &str = "application/json, application/x-ndjson,
     application/cloudevents+json, application/cloudevents-batch+json";
 /// What `/v1/sources/{name}` takes.
 const ACCEPTED_BY_SOURCES: &str = "application/json";
+/// What both of them allow.
+const POST: &str = "POST, OPTIONS";
 /// Some senders post JSON inside a form by default (GitHub does).
 const FORM_HINT: &str = "set the webhook's content type to application/json at the sender";
 
@@ -26,6 +28,8 @@ pub(crate) enum Route<'p> {
     Events,
     /// `/v1/sources/{name}`
     Source(&'p str),
+    /// `/openapi.json`
+    OpenApi,
     /// Anything else.
     Unknown,
 }
@@ -54,6 +58,10 @@ pub(crate) enum Coding {
     Gzip,
     /// RFC 1950 (the name says otherwise: RFC 9110, 8.4.1.2).
     Deflate,
+    /// RFC 8878 within RFC 9659.
+    Zstd,
+    /// RFC 7932.
+    Brotli,
 }
 
 /// What the sender asked for beside the events.
@@ -63,6 +71,8 @@ pub(crate) struct Wishes {
     pub dry_run: bool,
     /// `Prefer: return=representation`: say where each event stands.
     pub positions: bool,
+    /// `Prefer: return=minimal`: what is answered anyway.
+    pub minimal: bool,
 }
 
 impl<'p> Route<'p> {
@@ -70,6 +80,9 @@ impl<'p> Route<'p> {
     pub fn of(path: &'p str) -> Self {
         if path == "/v1/events" {
             return Self::Events;
+        }
+        if path == "/openapi.json" {
+            return Self::OpenApi;
         }
         match path.strip_prefix("/v1/sources/") {
             Some(name) if !name.is_empty() && !name.contains('/') => Self::Source(name),
@@ -82,13 +95,49 @@ impl<'p> Route<'p> {
         match self {
             Self::Events => "events",
             Self::Source(_) => "sources",
+            Self::OpenApi => "openapi",
             Self::Unknown => "unknown",
+        }
+    }
+
+    /// The methods, for `Allow`; `None` where there is nothing.
+    pub const fn allow(self) -> Option<&'static str> {
+        match self {
+            Self::Events | Self::Source(_) => Some(POST),
+            Self::OpenApi => Some("GET, HEAD, OPTIONS"),
+            Self::Unknown => None,
+        }
+    }
+
+    /// The media types that may be posted, for `Accept-Post`.
+    pub const fn accept_post(self) -> Option<&'static str> {
+        match self {
+            Self::Events => Some(ACCEPTED_TYPES),
+            Self::Source(_) => Some(ACCEPTED_BY_SOURCES),
+            Self::OpenApi | Self::Unknown => None,
+        }
+    }
+}
+
+impl Wishes {
+    /// What `Preference-Applied` says.
+    pub const fn preference_applied(self) -> Option<&'static str> {
+        match (self.positions, self.minimal) {
+            (true, _) => Some("return=representation"),
+            (false, true) => Some("return=minimal"),
+            (false, false) => None,
         }
     }
 }
 
 /// The method and the bounds of a head.
 pub(crate) fn check_head(parts: &Parts) -> Result<(), Reject> {
+    check_bounds(parts)?;
+    if parts.method == Method::POST { Ok(()) } else { Err(Reject::Method { allow: POST }) }
+}
+
+/// The bounds of a head.
+pub(crate) fn check_bounds(parts: &Parts) -> Result<(), Reject> {
     let fields = parts.headers.len();
     if fields > FIELDS_MAX {
         let name = "header fields";
@@ -99,7 +148,7 @@ pub(crate) fn check_head(parts: &Parts) -> Result<(), Reject> {
     if bytes > FIELD_BYTES_MAX {
         return Err(bound("header bytes", FIELD_BYTES_MAX, bytes));
     }
-    if parts.method == Method::POST { Ok(()) } else { Err(Reject::Method) }
+    Ok(())
 }
 
 fn bound(name: &'static str, limit: usize, observed: usize) -> Reject {
@@ -109,6 +158,11 @@ fn bound(name: &'static str, limit: usize, observed: usize) -> Reject {
 /// How `/v1/events` is to read the body.
 pub(crate) fn shape_of(headers: &HeaderMap) -> Result<Shape, Reject> {
     let refused = Reject::MediaType { accept: ACCEPTED_TYPES, hint: None };
+    let binary = headers.contains_key("ce-specversion");
+    // Without data there is no type of it (CloudEvents 1.0.2, HTTP binding, 3.1.1).
+    if binary && !headers.contains_key(CONTENT_TYPE) {
+        return Ok(Shape::Binary);
+    }
     let Some(media_type) = media_type(headers) else { return Err(refused) };
     let is = |name: &str| media_type.eq_ignore_ascii_case(name);
     if is("application/cloudevents+json") {
@@ -116,7 +170,7 @@ pub(crate) fn shape_of(headers: &HeaderMap) -> Result<Shape, Reject> {
     } else if is("application/cloudevents-batch+json") {
         Ok(Shape::Batch)
     } else if is("application/json") {
-        Ok(if headers.contains_key("ce-specversion") { Shape::Binary } else { Shape::Json })
+        Ok(if binary { Shape::Binary } else { Shape::Json })
     } else if is("application/x-ndjson") {
         Ok(Shape::Lines)
     } else {
@@ -157,6 +211,8 @@ pub(crate) fn coding_of(headers: &HeaderMap) -> Result<Coding, Reject> {
         None if is("identity") => Ok(Coding::Identity),
         None if is("gzip") || is("x-gzip") => Ok(Coding::Gzip),
         None if is("deflate") => Ok(Coding::Deflate),
+        None if is("zstd") => Ok(Coding::Zstd),
+        None if is("br") => Ok(Coding::Brotli),
         // One coding on another is how bombs are built.
         Some(_) | None => Err(Reject::Encoding),
     }
@@ -178,19 +234,69 @@ pub(crate) fn wishes_of(parts: &Parts) -> Result<Wishes, Reject> {
         (Some("dryRun=true"), None) => wishes.dry_run = true,
         _ => return Err(Reject::Malformed("the query is empty or dryRun=true|false, once")),
     }
-    wishes.positions = parts.headers.get_all("prefer").iter().any(|value| {
-        let preferences = value.to_str().unwrap_or_default().split(',');
-        preferences.map(str::trim).any(|one| one.eq_ignore_ascii_case("return=representation"))
-    });
+    match preferred_return(&parts.headers) {
+        Some(value) if value.eq_ignore_ascii_case("representation") => wishes.positions = true,
+        Some(value) if value.eq_ignore_ascii_case("minimal") => wishes.minimal = true,
+        Some(_) | None => {}
+    }
     Ok(wishes)
 }
 
-/// W3C trace context, version 00; anything else is ignored, as the recommendation asks.
-pub(crate) fn traceparent(headers: &HeaderMap) -> Option<&str> {
-    let value = headers.get("traceparent")?.to_str().ok()?;
-    let lengths = value.split('-').map(str::len);
-    let digits = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f' | b'-');
-    (lengths.eq([2, 32, 16, 2]) && value.bytes().all(digits)).then_some(value)
+/// The value of the first preference `return` (RFC 7240, 2: of several, the first counts).
+fn preferred_return(headers: &HeaderMap) -> Option<&str> {
+    let values = headers.get_all("prefer").iter().filter_map(|value| value.to_str().ok());
+    let mut preferences = values.flat_map(|value| value.split(','));
+    preferences.find_map(|preference| {
+        let (preference, _parameters) = preference.split_once(';').unwrap_or((preference, ""));
+        let (name, value) = preference.split_once('=')?;
+        let value = value.trim().trim_matches('"');
+        name.trim().eq_ignore_ascii_case("return").then_some(value)
+    })
+}
+
+/// A sender's W3C trace context.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Trace<'h> {
+    /// `traceparent`
+    pub parent: Option<&'h str>,
+    /// `tracestate`; never without a parent.
+    pub state: Option<&'h str>,
+}
+
+/// The longest `tracestate` that is passed on: what the recommendation asks for (3.3.1.5).
+const TRACESTATE_BYTES_MAX: usize = 512;
+
+/// W3C trace context, version 00; anything else is ignored, as the recommendation asks. A state in
+/// several fields is dropped, which is allowed, rather than joined.
+pub(crate) fn trace(headers: &HeaderMap) -> Trace<'_> {
+    let Some(parent) = single(headers, "traceparent").filter(|value| is_traceparent(value)) else {
+        return Trace::default();
+    };
+    let passed = |value: &&str| !value.is_empty() && value.len() <= TRACESTATE_BYTES_MAX;
+    Trace { parent: Some(parent), state: single(headers, "tracestate").filter(passed) }
+}
+
+/// A field that stands there once, in visible ASCII.
+fn single<'h>(headers: &'h HeaderMap, name: &'static str) -> Option<&'h str> {
+    let mut values = headers.get_all(HeaderName::from_static(name)).iter();
+    let value = values.next()?.to_str().ok()?;
+    values.next().is_none().then_some(value)
+}
+
+fn is_traceparent(value: &str) -> bool {
+    let digits = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    let given = |id: &str| id.bytes().all(digits) && id.bytes().any(|digit| digit != b'0');
+    let mut parts = value.split('-');
+    let parts = [parts.next(), parts.next(), parts.next(), parts.next(), parts.next()];
+    let [Some("00"), Some(trace_id), Some(parent_id), Some(flags), None] = parts else {
+        return false;
+    };
+    trace_id.len() == 32
+        && given(trace_id)
+        && parent_id.len() == 16
+        && given(parent_id)
+        && flags.len() == 2
+        && flags.bytes().all(digits)
 }
 
 #[cfg(test)]
@@ -212,6 +318,7 @@ mod tests {
         check("/v1/sources/", Route::Unknown);
         check("/v1/sources/a/b", Route::Unknown);
         check("/v1/events/", Route::Unknown);
+        check("/openapi.json", Route::OpenApi);
         check("/", Route::Unknown);
     }
 
@@ -225,6 +332,8 @@ mod tests {
         check(&[("content-type", "application/cloudevents-batch+json")], Some(Shape::Batch));
         let binary = [("content-type", "application/json"), ("ce-specversion", "1.0")];
         check(&binary, Some(Shape::Binary));
+        check(&[("ce-specversion", "1.0")], Some(Shape::Binary));
+        check(&[("content-type", "text/plain"), ("ce-specversion", "1.0")], None);
         check(&[("content-type", "text/plain")], None);
         check(&[], None);
     }
@@ -232,10 +341,33 @@ mod tests {
     #[test]
     fn trace_context_is_passed_on_only_when_valid() {
         let check = |value: &str, expected: bool| {
-            assert_eq!(traceparent(&headers(&[("traceparent", value)])).is_some(), expected);
+            let both = [("traceparent", value), ("tracestate", "a=1,b=2")];
+            let headers = headers(&both);
+            let found = trace(&headers);
+            let state = expected.then_some("a=1,b=2");
+            assert_eq!((found.parent, found.state), (expected.then_some(value), state), "{value}");
         };
         check("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", true);
         check("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7", false);
         check("00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01", false);
+        check("00-00000000000000000000000000000000-00f067aa0ba902b7-01", false);
+        check("00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01", false);
+        check("01-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", false);
+        check("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-more", false);
+        let long = "x".repeat(TRACESTATE_BYTES_MAX + 1);
+        let parent = ("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01");
+        assert_eq!(trace(&headers(&[parent, ("tracestate", &long)])).state, None);
+    }
+
+    #[test]
+    fn the_first_preference_counts() {
+        let check = |prefer: &str, expected: Option<&str>| {
+            assert_eq!(preferred_return(&headers(&[("prefer", prefer)])), expected, "{prefer}");
+        };
+        check("return=representation", Some("representation"));
+        check("respond-async, return=minimal", Some("minimal"));
+        check("Return = \"minimal\"; foo=bar", Some("minimal"));
+        check("return=minimal, return=representation", Some("minimal"));
+        check("wait=10", None);
     }
 }

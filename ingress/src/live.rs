@@ -15,6 +15,7 @@ use shared::config::{IngressConfig, SourceConfig};
 
 use crate::credential::Keyring;
 use crate::metrics::Registered;
+use crate::openapi::OpenApi;
 use crate::schema::{SchemaError, Schemas};
 use crate::source::Source;
 
@@ -27,6 +28,8 @@ pub(crate) struct Policy {
     pub sources: HashMap<String, Source>,
     /// Schemas by type.
     pub schemas: Schemas,
+    /// What all of it asks of a producer.
+    pub openapi: OpenApi,
 }
 
 impl Policy {
@@ -37,6 +40,7 @@ impl Policy {
             keyring: Keyring::new(&config.keys),
             sources: config.sources.iter().map(source).collect::<Result<_, SchemaError>>()?,
             schemas: Schemas::load(&config.schemas)?,
+            openapi: OpenApi::of(config)?,
         })
     }
 }

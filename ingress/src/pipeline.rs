@@ -21,7 +21,9 @@ use crate::binary;
 use crate::body::{self, BodyBounds};
 use crate::budget::Reserved;
 use crate::core::{Core, Shared};
+use crate::courtesy;
 use crate::event::Checks;
+use crate::eventless;
 use crate::head::{self, Coding, Route, Shape};
 use crate::inflate::{self, InflateBounds};
 use crate::live::Policy;
@@ -31,6 +33,7 @@ use crate::reject::Reject;
 use crate::signature::Claimed;
 use crate::source::Source;
 use crate::tally::Tally;
+use crate::tape::Parsed;
 
 /// Who posts, and so how the body is read.
 enum Sender<'s> {
@@ -45,15 +48,21 @@ pub(crate) async fn handle(core: &Core, peer: &Peer, request: Request<Incoming>)
     tracing::trace!(from = %peer.address(), "a request");
     let (parts, mut incoming) = request.into_parts();
     let route = Route::of(parts.uri.path());
-    let tally = Tally::open(&core.shared.metrics);
-    let (mut answer, code) = match way(core, &tally, route, &parts, &mut incoming).await {
-        Ok(answered) => answered,
-        Err(reject) => {
-            tally.refused(&reject);
-            linger(&parts, &mut incoming, &reject).await;
-            (reject.answer(), reject.row().code)
+    let (mut answer, code) = match eventless::answer(core, route, &parts) {
+        Some(answered) => answered,
+        None => {
+            let tally = Tally::open(&core.shared.metrics);
+            match way(core, &tally, route, &parts, &mut incoming).await {
+                Ok(answered) => answered,
+                Err(reject) => {
+                    tally.refused(&reject);
+                    linger(&parts, &mut incoming, &reject).await;
+                    (reject.answer(), reject.row().code)
+                }
+            }
         }
     };
+    courtesy::add(&core.shared, &parts.headers, answer.headers_mut());
     core.shared.metrics.requests.with_label_values(&[route.name(), code]).inc();
     // HTTP/2 has a frame of its own for that, and forbids the field.
     if parts.version < Version::HTTP_2 && core.shared.draining.load(Ordering::Relaxed) {
@@ -88,7 +97,7 @@ async fn way(
     body::read(incoming, bounds, &mut reserved, &mut raw.bytes).await?;
     shared.metrics.body_bytes.inc_by(raw.bytes.len() as u64);
     sender.verify(&raw.bytes)?;
-    if raw.bytes.is_empty() {
+    if raw.bytes.is_empty() && !sender.may_say_nothing() {
         return Err(Reject::Empty);
     }
     let mut plain = core.pool.take();
@@ -101,14 +110,15 @@ async fn way(
         let became = append::rehearsed(&mut checks);
         return Ok(answer::compose(&checks, &became, wishes));
     }
+    let body = if body.is_empty() { binary::NO_DATA } else { body };
     tally.received(checks.events.len());
 
     let at = shared.clock.now();
     let at_text = rfc3339(at);
-    let traceparent = head::traceparent(&parts.headers);
+    let trace = head::trace(&parts.headers);
     let started = Instant::now();
     tally.appended();
-    let received = Received { at, at_text: &at_text, traceparent };
+    let received = Received { at, at_text: &at_text, trace };
     let appended = append::append(&shared.log, &checks, body, received);
     // The log has copied what it keeps: the buffers serve others while the request waits.
     drop((plain, raw, reserved));
@@ -127,7 +137,8 @@ fn authenticate<'p>(
     parts: &Parts,
 ) -> Result<Sender<'p>, Reject> {
     match route {
-        Route::Unknown => Err(Reject::UnknownPath),
+        // The contract's own requests never come here.
+        Route::Unknown | Route::OpenApi => Err(Reject::UnknownPath),
         Route::Events => {
             head::check_head(parts)?;
             let tenant = policy.keyring.authenticate(&parts.headers)?;
@@ -156,6 +167,11 @@ fn admit<'s>(shared: &'s Shared, parts: &Parts) -> Result<Reserved<'s>, Reject> 
 }
 
 impl Sender<'_> {
+    /// Whether an event may have no data, and so the request no body.
+    const fn may_say_nothing(&self) -> bool {
+        matches!(self, Self::Key { shape: Shape::Binary, .. })
+    }
+
     fn verify(&self, raw: &[u8]) -> Result<(), Reject> {
         match self {
             Self::Source { claimed: Some(claimed), .. } => claimed.verify(raw),
@@ -195,13 +211,16 @@ fn check(
     match *sender {
         Sender::Key { tenant, shape: Shape::Binary } => {
             let attributes = binary::attributes(&parts.headers, tenant)?;
-            let parsed = parser.parse(body)?;
-            let data = parsed.root();
-            shared.check_event(data, body)?;
+            let parsed = if body.is_empty() { None } else { Some(parser.parse(body)?) };
+            let data = parsed.as_ref().map(Parsed::root);
+            if let Some(data) = data {
+                shared.check_event(data, body)?;
+            }
             let schema = policy.schemas.find(tenant, &attributes.event_type)?;
-            let verdict = schema.map(|one| one.check(Some(data), &attributes.event_type));
+            let verdict = schema.map(|one| one.check(data, &attributes.event_type));
             let warning = verdict.transpose()?.unwrap_or_default();
-            Ok(shared.check_binary(tenant, attributes, body, warning))
+            let value = if body.is_empty() { binary::NO_DATA } else { body };
+            Ok(shared.check_binary(tenant, attributes, value, warning))
         }
         Sender::Key { tenant, shape } => {
             Checker { shared, policy, tenant, shape }.check(parser, body)

@@ -93,7 +93,7 @@ impl Reject {
             }
             Self::UnknownPath
             | Self::UnknownSource
-            | Self::Method
+            | Self::Method { .. }
             | Self::Unauthorized
             | Self::Signature { .. }
             | Self::TenantForbidden
@@ -170,8 +170,8 @@ impl Reject {
                     challenge.unwrap_or(HeaderValue::from_static("HMAC-SHA256")),
                 );
             }
-            Self::Method => {
-                headers.insert(ALLOW, HeaderValue::from_static("POST"));
+            Self::Method { allow } => {
+                headers.insert(ALLOW, HeaderValue::from_static(allow));
             }
             Self::MediaType { accept, .. } => {
                 headers.insert(ACCEPT, HeaderValue::from_static(accept));

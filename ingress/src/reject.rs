@@ -3,9 +3,12 @@
 //! A new variant does not compile until it has its row: status, code, title, whether a retry helps,
 //! after how long, and which book it goes to. Rendering is [`crate::problem`]'s.
 
+mod specimens;
+
 use http::StatusCode;
 use shared::log::AppendError;
 
+pub(crate) use self::specimens::specimens;
 use crate::violation::Violations;
 
 /// Why something is refused. Carries what the sender needs to act, never a value of the event.
@@ -16,7 +19,10 @@ pub(crate) enum Reject {
     /// No such webhook source.
     UnknownSource,
     /// The path takes another method.
-    Method,
+    Method {
+        /// Which.
+        allow: &'static str,
+    },
     /// Too many or too large header fields.
     HeadTooLarge(Bound),
     /// A header or a query parameter is not what it must be.
@@ -171,7 +177,9 @@ impl Reject {
         match self {
             Self::UnknownPath => never(404, "unknown_path", "no such path"),
             Self::UnknownSource => never(404, "unknown_source", "no such source"),
-            Self::Method => never(405, "method_not_allowed", "the path takes another method"),
+            Self::Method { .. } => {
+                never(405, "method_not_allowed", "the path takes another method")
+            }
             Self::HeadTooLarge(_) => {
                 never(431, "head_too_large", "the header fields are too large")
             }

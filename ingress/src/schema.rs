@@ -222,7 +222,8 @@ fn missing(prefix: &str) -> Violations {
     violations
 }
 
-fn read(file: &Path) -> Result<Value, SchemaError> {
+/// The JSON text of a schema file.
+pub(crate) fn read(file: &Path) -> Result<Value, SchemaError> {
     let text =
         std::fs::read(file).map_err(|error| SchemaError::Read { file: file.to_owned(), error })?;
     serde_json::from_slice(&text)

@@ -2,12 +2,15 @@
 //!
 //! simd-json rewrites what it parses where it unescapes, so it gets a copy; the body itself stays as
 //! it was sent. What simd-json refuses is looked at again by RFC 8259's grammar alone: a text that is
-//! valid there but not here (lone surrogates, numbers out of range) is not storable, not malformed.
+//! valid there but not here (lone surrogates, numbers out of range) is not storable, not malformed;
+//! in profile `rfc8259` it is parsed once more with stand-ins ([`crate::stand_in`]).
 
 use serde::de::IgnoredAny;
+use shared::config::JsonProfile;
 use simd_json::{Buffers, ErrorType, INPUT_PADDING, Node, StaticNode, Tape};
 
 use crate::reject::{Bound, Reject};
+use crate::stand_in;
 
 /// A copy that grew larger than this is given back after its request.
 const KEPT_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -15,9 +18,12 @@ const KEPT_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// A thread's parser and its buffers.
 pub(crate) struct Parser {
     copy: Vec<u8>,
+    /// A second copy, with stand-ins.
+    mended: Vec<u8>,
     buffers: Buffers,
     home: Tape<'static>,
     bounds: JsonBounds,
+    profile: JsonProfile,
 }
 
 /// The bounds of a JSON text.
@@ -41,34 +47,54 @@ pub(crate) struct Parsed<'p> {
 pub(crate) struct Item<'t>(&'t [Node<'t>]);
 
 impl Parser {
-    /// A parser with these bounds.
+    /// A parser with these bounds, of profile `postgres`.
+    #[cfg(test)]
     pub fn new(bounds: JsonBounds) -> Self {
+        Self::with_profile(bounds, JsonProfile::Postgres)
+    }
+
+    /// A parser with these bounds.
+    pub fn with_profile(bounds: JsonBounds, profile: JsonProfile) -> Self {
         Self {
             copy: Vec::new(),
+            mended: Vec::new(),
             buffers: Buffers::with_max_depth(0, bounds.depth_max),
             home: Tape(Vec::new()),
             bounds,
+            profile,
         }
     }
 
     /// Parses one JSON text.
     pub fn parse(&mut self, text: &[u8]) -> Result<Parsed<'_>, Reject> {
-        if self.copy.capacity() > KEPT_BYTES_MAX && text.len() < KEPT_BYTES_MAX {
-            *self = Self::new(self.bounds);
+        let capacity = self.copy.capacity().max(self.mended.capacity());
+        if capacity > KEPT_BYTES_MAX && text.len() < KEPT_BYTES_MAX {
+            *self = Self::with_profile(self.bounds, self.profile);
         }
-        let Self { copy, buffers, home, bounds } = self;
-        copy.clear();
-        copy.reserve(text.len() + INPUT_PADDING);
-        copy.extend_from_slice(text);
-        copy.resize(text.len() + INPUT_PADDING, 0);
+        let Self { copy, mended, buffers, home, bounds, profile } = self;
+        refill(copy, text);
         let mut tape = std::mem::replace(home, Tape(Vec::new())).reset();
-        match simd_json::fill_tape_padded(copy, text.len(), buffers, &mut tape) {
-            Ok(()) => {}
-            Err(error) => return Err(refusal(error.error(), text, *bounds)),
+        if let Err(error) = simd_json::fill_tape_padded(copy, text.len(), buffers, &mut tape) {
+            let reject = refusal(error.error(), text, *bounds);
+            if *profile == JsonProfile::Postgres || !matches!(reject, Reject::NotStorable(_)) {
+                return Err(reject);
+            }
+            refill(mended, text);
+            stand_in::put(&mut mended[..text.len()]);
+            tape = Tape(Vec::new());
+            simd_json::fill_tape_padded(mended, text.len(), buffers, &mut tape)
+                .map_err(|error| refusal(error.error(), text, *bounds))?;
         }
         check_members(&tape.0, bounds.members_max)?;
         Ok(Parsed { tape, home, buffers })
     }
+}
+
+fn refill(copy: &mut Vec<u8>, text: &[u8]) {
+    copy.clear();
+    copy.reserve(text.len() + INPUT_PADDING);
+    copy.extend_from_slice(text);
+    copy.resize(text.len() + INPUT_PADDING, 0);
 }
 
 impl Parsed<'_> {
@@ -252,6 +278,25 @@ mod tests {
             "\"a",
         ] {
             check(malformed.as_bytes(), Err("malformed_json"));
+        }
+    }
+
+    #[test]
+    fn profile_rfc8259_takes_every_valid_text() {
+        let mut parser = Parser::with_profile(BOUNDS, JsonProfile::Rfc8259);
+        for text in
+            ["1e400", r#""\ud800""#, r#"["\udc00x",-1e999]"#, r#"{"\ud800":[1E9999]}"#, "{}"]
+        {
+            assert!(parser.parse(text.as_bytes()).is_ok(), "{text}");
+        }
+        for (text, code) in [
+            (r#"["\ud80"]"#, "malformed_json"),
+            ("[1e400,]", "malformed_json"),
+            (r#"["\ud800",[[[[]]]]]"#, "json_too_deep"),
+            (r#"{"a":"\ud800","b":1,"c":1,"d":1}"#, "too_many_members"),
+        ] {
+            let verdict = parser.parse(text.as_bytes()).map(|_| ()).map_err(|r| r.row().code);
+            assert_eq!(verdict, Err(code), "{text}");
         }
     }
 

@@ -142,6 +142,10 @@ pub struct IngressConfig {
     pub json_depth_max: usize,
     /// The most members of one JSON object.
     pub json_members_max: usize,
+    /// Which JSON texts an event may be.
+    pub json_profile: JsonProfile,
+    /// Web origins whose scripts may post and read the answers; `*` = every one, none = no CORS.
+    pub cors_origins: Vec<String>,
     /// The most bytes of bodies held at one time by the process; beyond it 503.
     pub inflight_bytes_max: usize,
     /// The most connections open at one time.
@@ -182,6 +186,15 @@ pub struct SchemaEntry {
     pub file: PathBuf,
     /// Only for this tenant; `None` = for all.
     pub tenant: Option<TenantId>,
+}
+
+/// Which JSON texts an event may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JsonProfile {
+    /// What PostgreSQL's `jsonb` can hold.
+    Postgres,
+    /// Every text that RFC 8259 calls valid.
+    Rfc8259,
 }
 
 /// What a schema violation leads to.

@@ -36,9 +36,11 @@ pub const HEADER_TIME: &str = "ce_time";
 pub const HEADER_SPECVERSION: &str = "ce_specversion";
 /// Header of W3C trace context.
 pub const HEADER_TRACEPARENT: &str = "traceparent";
+/// The other header of W3C trace context; never without the first.
+pub const HEADER_TRACESTATE: &str = "tracestate";
 
 /// The most headers a record of ours carries; a foreign record may carry more.
-pub const HEADERS_MAX: usize = 12;
+pub const HEADERS_MAX: usize = 13;
 
 /// A record on its way into the log. Borrowed: the log copies what it must keep.
 #[derive(Clone, Copy, Debug)]

@@ -1,7 +1,7 @@
 //! What is accepted, and the record it becomes: value byte for byte, headers, key, place.
 
 use serde_json::{Value, json};
-use shared::config::{SchemaMode, UnknownType};
+use shared::config::{JsonProfile, SchemaMode, UnknownType};
 use shared::event::Event;
 use shared::log::{CONTENT_TYPE_STRUCTURED, Record};
 use shared::position::Class;
@@ -20,14 +20,15 @@ async fn a_structured_event_is_stored_as_it_came() {
     let event = " {\"type\":\"order.placed\" ,\"id\":\"\\u0031\",\n \"time\":\"2026-01-01T00:00:00Z\",\
                  \"data\":{\"n\":1,\"x\":1.50}}\n";
     let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
-    let answer = Post::json(event).header("traceparent", trace).send(&server).await;
+    let post = Post::json(event).header("traceparent", trace).header("tracestate", "a=1");
+    let answer = post.send(&server).await;
     assert_eq!((answer.status, answer.json()), (202, json!({"accepted":1,"duplicate":0})));
     let record = server.only_record();
     assert_eq!(record.value, event.trim().as_bytes());
     assert_eq!((record.key.as_ref(), record.timestamp), (b"acme".as_ref(), NOW));
     assert_eq!(
         headers(&record),
-        [("content-type", CONTENT_TYPE_STRUCTURED), ("traceparent", trace)]
+        [("content-type", CONTENT_TYPE_STRUCTURED), ("traceparent", trace), ("tracestate", "a=1")]
     );
     assert_eq!(record.position.id.class, Class::Transactional);
     let decoded = Event::decode(&record).expect("the consumer reads it");
@@ -81,6 +82,46 @@ async fn binary_mode_keeps_the_body_and_its_attributes() {
     server.stop().await;
 }
 
+/// CloudEvents 1.0.2, HTTP binding, 3.1.2: an event may have no data, and then has no type of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn binary_mode_may_have_no_data() {
+    let server = Fixture::start_with(|config| config.schemas.unknown_type = UnknownType::Accept);
+    let post = |event_type: &str| {
+        let post = Post::json("").without("content-type").header("ce-specversion", "1.0");
+        post.header("ce-id", "b-1").header("ce-type", event_type)
+    };
+    assert_eq!(post("unheard.of").send(&server).await.status, 202);
+    let record = server.only_record();
+    let decoded = Event::decode(&record).expect("the consumer reads it");
+    assert_eq!((decoded.data, decoded.id.as_ref()), ("null", "b-1"));
+    // A schema asks for data.
+    post("order.placed").send(&server).await.problem(422, "schema_violation");
+    server.stop().await;
+}
+
+/// Profile `rfc8259`: what PostgreSQL could not hold goes into the log, byte for byte.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_valid_text_is_accepted_where_the_profile_says_so() {
+    let server = Fixture::start_with(|config| config.json_profile = JsonProfile::Rfc8259);
+    let texts = [r#""\u0000""#, r#""\ud800""#, "1e400", "1e-99999", r#"{"\udfff":[-1E999]}"#];
+    let event = |(id, x): (usize, &&str)| {
+        format!(r#"{{"type":"order.placed","id":"{id}","data":{{"n":1,"x":{x}}}}}"#)
+    };
+    let events: Vec<_> = texts.iter().enumerate().map(event).collect();
+    let answer = Post::json(format!("[{}]", events.join(", "))).send(&server).await;
+    assert_eq!((answer.status, answer.json()), (202, json!({"accepted":5,"duplicate":0})));
+    let records = server.log.records();
+    let values: Vec<_> = records.iter().map(|record| record.value.clone()).collect();
+    assert_eq!(values, events);
+    for record in &records {
+        assert!(Event::decode(record).is_ok(), "the consumer reads {:?}", record.value);
+    }
+    // An identity is a Unicode string in every profile.
+    let nameless = r#"{"type":"order.placed","id":"\ud800","data":{"n":1}}"#;
+    Post::json(nameless).send(&server).await.problem(422, "invalid_envelope");
+    server.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_webhook_is_stored_raw_with_what_its_source_says() {
     let server = Fixture::start();
@@ -126,6 +167,8 @@ async fn every_shape_and_coding_is_read() {
     check("application/x-ndjson", "identity", format!("{event}\r\n\n{other}").into(), 2).await;
     check("application/json", "gzip", gzip(&plain()), 1).await;
     check("application/json", "deflate", zlib(&plain()), 1).await;
+    check("application/json", "zstd", zstd::encode_all(&*plain(), 3).expect("memory"), 1).await;
+    check("application/json", "br", brotli(&plain()), 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -157,6 +200,14 @@ async fn a_dry_run_leaves_no_trace() {
     assert_eq!(server.log.records(), []);
     assert_eq!(server.metric("shock_ingress_events_received_total"), 0);
     server.stop().await;
+}
+
+/// One uncompressed meta-block and the last, empty one (RFC 7932, 9.2).
+fn brotli(bytes: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(bytes.len() - 1).expect("short");
+    // A window of 16 bits; not last; four nibbles of length; uncompressed.
+    let head = (length << 4) | (1 << 20);
+    [&head.to_le_bytes()[..3], bytes, &[0x03]].concat()
 }
 
 pub fn gzip(bytes: &[u8]) -> Vec<u8> {

@@ -133,7 +133,7 @@ impl Connection {
     }
 
     async fn read(&mut self) -> Option<Answer> {
-        let status = self.line().await?.split(' ').nth(1)?.parse().ok()?;
+        let status: u16 = self.line().await?.split(' ').nth(1)?.parse().ok()?;
         let mut headers = Vec::new();
         loop {
             let line = self.line().await?;
@@ -141,6 +141,7 @@ impl Connection {
             headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
         }
         let length = headers.iter().find(|(name, _)| name == "content-length");
+        let length = length.filter(|_| status != 304);
         let mut body = vec![0; length.map_or(0, |(_, value)| value.parse().expect("a length"))];
         self.0.read_exact(&mut body).await.ok()?;
         Some(Answer { status, headers, body })

@@ -10,8 +10,8 @@ use sha2::{Digest, Sha256};
 use shared::Shutdown;
 use shared::clock::{Clock, Millis};
 use shared::config::{
-    Extract, IngressConfig, KeyConfig, SchemaEntry, SchemaMode, SchemasConfig, SignatureConfig,
-    SourceConfig, UnknownType,
+    Extract, IngressConfig, JsonProfile, KeyConfig, SchemaEntry, SchemaMode, SchemasConfig,
+    SignatureConfig, SourceConfig, UnknownType,
 };
 use shared::health::Health;
 use shared::log::memory::MemoryLog;
@@ -147,6 +147,8 @@ fn config(schema: std::path::PathBuf) -> IngressConfig {
         batch_events_max: 100,
         json_depth_max: 64,
         json_members_max: 1000,
+        json_profile: JsonProfile::Postgres,
+        cors_origins: Vec::new(),
         inflight_bytes_max: 4 << 20,
         connections_max: 64,
         head_timeout: Duration::from_millis(400),

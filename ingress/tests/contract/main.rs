@@ -4,9 +4,11 @@
 mod accepted;
 mod batches;
 mod books;
+mod browsers;
 mod client;
 mod connections;
 mod faults;
 mod fixture;
 mod refused;
 mod reload;
+mod table;

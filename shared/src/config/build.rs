@@ -11,8 +11,8 @@ use std::time::Duration;
 use super::settings::Settings;
 use super::value::{Value, Wrong, postgres_url};
 use super::{
-    Backend, Config, ConsumerConfig, EmbeddedConfig, IngressConfig, PostgresConfig, Purpose,
-    SchemaMode, SchemasConfig, Sources, UnknownType, entries, relations,
+    Backend, Config, ConsumerConfig, EmbeddedConfig, IngressConfig, JsonProfile, PostgresConfig,
+    Purpose, SchemaMode, SchemasConfig, Sources, UnknownType, entries, relations,
 };
 use crate::log::kafka::{Durability, KafkaConfig, PROPERTIES_RESERVED, TopicSpec};
 use crate::position::Class;
@@ -163,6 +163,11 @@ fn ingress(settings: &mut Settings, sources: &Sources, purpose: Purpose) -> Ingr
         batch_events_max: integer(settings, "ingress.batch_events_max"),
         json_depth_max: integer(settings, "ingress.json_depth_max"),
         json_members_max: integer(settings, "ingress.json_members_max"),
+        json_profile: match name(settings, "ingress.json_profile") {
+            "rfc8259" => JsonProfile::Rfc8259,
+            _ => JsonProfile::Postgres,
+        },
+        cors_origins: origins(settings, "ingress.cors_origins"),
         inflight_bytes_max: integer(settings, "ingress.inflight_bytes_max"),
         connections_max: integer(settings, "ingress.connections_max"),
         head_timeout: milliseconds(settings, "ingress.head_timeout_ms"),
@@ -222,6 +227,13 @@ pub(super) fn text(settings: &Settings, path: &str) -> Option<String> {
     match settings.value(path) {
         Some(Value::Text(text)) => Some(text.clone()),
         _ => None,
+    }
+}
+
+fn origins(settings: &Settings, path: &str) -> Vec<String> {
+    match settings.value(path) {
+        Some(Value::Origins(origins)) => origins.clone(),
+        _ => Vec::new(),
     }
 }
 

@@ -69,6 +69,8 @@ pub enum Kind {
     Extracts,
     /// Types, and prefixes of types that end in `*`.
     Patterns,
+    /// Web origins, or `*` alone.
+    Origins,
     /// JSON Pointers into a schema file, `#/definitions/{type}`; the first that is there counts.
     SchemaPointers,
     /// `postgres://…`

@@ -44,6 +44,7 @@ pub(super) enum Value {
     Extract(Extract),
     Extracts(Vec<Extract>),
     Patterns(Vec<String>),
+    Origins(Vec<String>),
     SchemaPointers(Vec<String>),
 }
 
@@ -126,6 +127,11 @@ pub(super) fn read(key: &Key, raw: &Raw, base: Option<&Path>) -> Result<Value, W
             patterns.iter().try_for_each(|text| pattern(text))?;
             Ok(Value::Patterns(patterns))
         }
+        Kind::Origins => {
+            let origins = list(raw)?;
+            origins.iter().try_for_each(|text| origin(text, origins.len()))?;
+            Ok(Value::Origins(origins))
+        }
         Kind::SchemaPointers => {
             let pointers = list(raw)?;
             pointers.iter().try_for_each(|text| schema_pointer(text))?;
@@ -184,9 +190,11 @@ fn single(key: &Key, text: &str, base: Option<&Path>) -> Result<Value, Wrong> {
             )
         }),
         Kind::Extract => extract(text).map(Value::Extract),
-        Kind::Integer { .. } | Kind::Extracts | Kind::Patterns | Kind::SchemaPointers => {
-            unreachable!("read() handles what is not one text")
-        }
+        Kind::Integer { .. }
+        | Kind::Extracts
+        | Kind::Patterns
+        | Kind::Origins
+        | Kind::SchemaPointers => unreachable!("read() handles what is not one text"),
     }
 }
 
@@ -284,6 +292,25 @@ fn pattern(text: &str) -> Result<(), Wrong> {
         ));
     }
     Ok(())
+}
+
+/// An origin as browsers send it (RFC 6454, 6.2): scheme and host, in lower case, the port only where
+/// it is not the scheme's own; no path, not even `/`. `*` stands alone.
+fn origin(text: &str, origins: usize) -> Result<(), Wrong> {
+    let host = ["https://", "http://"].iter().find_map(|scheme| text.strip_prefix(scheme));
+    let allowed = |b: u8| {
+        b.is_ascii_lowercase()
+            || b.is_ascii_digit()
+            || matches!(b, b'.' | b'-' | b':' | b'[' | b']')
+    };
+    let good = host.is_some_and(|host| !host.is_empty() && host.bytes().all(allowed));
+    if good || (text == "*" && origins == 1) {
+        return Ok(());
+    }
+    Err(Wrong::with_hint(
+        format!("`{}` is not an origin", printable(text)),
+        "write it as a browser sends it (`https://app.example.com`), or `*` alone",
+    ))
 }
 
 fn schema_pointer(text: &str) -> Result<(), Wrong> {

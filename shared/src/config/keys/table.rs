@@ -90,6 +90,18 @@ pub static KEYS: &[Key] = &[
         "The most members of one JSON object; beyond it 413.",
     ),
     key(
+        "ingress.json_profile",
+        Kind::Name(&["postgres", "rfc8259"]),
+        "postgres",
+        "Which JSON texts an event may be: `postgres` = those that `jsonb` can hold (no U+0000, no lone surrogate, no number out of range: 422); `rfc8259` = every valid one, and what the store cannot hold is parked. docs/HTTP.md has the table.",
+    ),
+    key(
+        "ingress.cors_origins",
+        Kind::Origins,
+        "",
+        "Web origins whose scripts may post and read the answers (CORS), such as `https://app.example.com`, or `*` for every one. Without it none; credentials such as cookies are never allowed.",
+    ),
+    key(
         "ingress.inflight_bytes_max",
         integer(MIB, 1024 * GIB, Unit::Bytes),
         "268435456",

@@ -1,0 +1,82 @@
+//! Requests that carry no event: what a path takes (`OPTIONS`), and the contract itself
+//! (`/openapi.json`). No key is asked for, no body read, and nothing enters the books.
+
+use bytes::Bytes;
+use http::header::{
+    ALLOW, CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, IF_NONE_MATCH,
+};
+use http::request::Parts;
+use http::{HeaderMap, Method, Response, StatusCode};
+use http_body_util::Full;
+
+use crate::core::{Core, Shared};
+use crate::head::{self, Route};
+use crate::problem::Answer;
+use crate::reject::Reject;
+
+/// What may be posted here (Linked Data Platform, 7.1): it solicits CloudEvents batches.
+const ACCEPT_POST: HeaderName = HeaderName::from_static("accept-post");
+/// The metric label of an answered `OPTIONS`.
+const CODE_OPTIONS: &str = "options";
+/// The metric label of the contract, also where the asker has it already.
+const CODE_DOCUMENT: &str = "document";
+
+/// The answer and its code for the metrics; `None` where the request may carry events.
+pub(crate) fn answer(
+    core: &Core,
+    route: Route<'_>,
+    parts: &Parts,
+) -> Option<(Answer, &'static str)> {
+    let allow = route.allow()?;
+    if parts.method == Method::OPTIONS {
+        return Some((options(&core.shared, route, allow, &parts.headers), CODE_OPTIONS));
+    }
+    if route != Route::OpenApi {
+        return None;
+    }
+    let asked = head::check_bounds(parts).and_then(|()| match parts.method {
+        Method::GET | Method::HEAD => Ok((document(core, &parts.headers), CODE_DOCUMENT)),
+        _ => Err(Reject::Method { allow }),
+    });
+    Some(asked.unwrap_or_else(|reject| (reject.answer(), reject.row().code)))
+}
+
+fn options(shared: &Shared, route: Route<'_>, allow: &'static str, request: &HeaderMap) -> Answer {
+    let mut answer = empty(StatusCode::NO_CONTENT);
+    let headers = answer.headers_mut();
+    headers.insert(ALLOW, HeaderValue::from_static(allow));
+    if let Some(types) = route.accept_post() {
+        headers.insert(ACCEPT_POST, HeaderValue::from_static(types));
+    }
+    shared.cors.add_to_preflight(headers, request, allow);
+    answer
+}
+
+fn document(core: &Core, request: &HeaderMap) -> Answer {
+    let policy = core.view.snapshot(&core.shared.live);
+    let document = &policy.openapi;
+    let mut answer = if known(request, &document.etag) {
+        empty(StatusCode::NOT_MODIFIED)
+    } else {
+        let mut answer = Response::new(Full::new(document.text.clone()));
+        let json = HeaderValue::from_static("application/json");
+        answer.headers_mut().insert(CONTENT_TYPE, json);
+        answer
+    };
+    answer.headers_mut().insert(ETAG, document.etag.clone());
+    answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    answer
+}
+
+/// Weak comparison (RFC 9110, 13.1.2).
+fn known(request: &HeaderMap, etag: &HeaderValue) -> bool {
+    let values = request.get_all(IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
+    let mut tags = values.flat_map(|value| value.split(',')).map(str::trim);
+    tags.any(|tag| tag == "*" || tag.trim_start_matches("W/").as_bytes() == etag.as_bytes())
+}
+
+fn empty(status: StatusCode) -> Answer {
+    let mut answer = Response::new(Full::new(Bytes::new()));
+    *answer.status_mut() = status;
+    answer
+}

@@ -1,0 +1,83 @@
+//! One of each refusal: what the contract's document and its tests go through.
+
+use super::{Bound, Reject};
+
+/// The refusals by pattern and example. The patterns are one exhaustive match, so that a variant
+/// without an example does not compile.
+macro_rules! specimens {
+    ($($pattern:pat => $example:expr,)*) => {
+        /// One of each variant, in the table's order.
+        pub(crate) fn specimens() -> Vec<Reject> {
+            /// Only there to be exhaustive.
+            const fn complete(reject: &Reject) {
+                match reject {
+                    $($pattern => {})*
+                }
+            }
+            let all = vec![$($example),*];
+            all.iter().for_each(complete);
+            all
+        }
+    };
+}
+
+const BOUND: Bound = Bound { name: "bound", limit: 1, observed: Some(2) };
+
+specimens! {
+    Reject::UnknownPath => Reject::UnknownPath,
+    Reject::UnknownSource => Reject::UnknownSource,
+    Reject::Method { .. } => Reject::Method { allow: "POST" },
+    Reject::HeadTooLarge(_) => Reject::HeadTooLarge(BOUND),
+    Reject::Malformed(_) => Reject::Malformed("the request is malformed"),
+    Reject::Unauthorized => Reject::Unauthorized,
+    Reject::Signature { .. } => Reject::Signature { header: "x-signature".to_owned() },
+    Reject::TenantForbidden => Reject::TenantForbidden,
+    Reject::MediaType { .. } => Reject::MediaType { accept: "application/json", hint: None },
+    Reject::Encoding => Reject::Encoding,
+    Reject::Inflate => Reject::Inflate,
+    Reject::Body(_) => Reject::Body(BOUND),
+    Reject::Inflated(_) => Reject::Inflated(BOUND),
+    Reject::Event(_) => Reject::Event(BOUND),
+    Reject::Batch(_) => Reject::Batch(BOUND),
+    Reject::Depth(_) => Reject::Depth(BOUND),
+    Reject::Members(_) => Reject::Members(BOUND),
+    Reject::Record => Reject::Record,
+    Reject::BodyTimeout => Reject::BodyTimeout,
+    Reject::BodyIncomplete => Reject::BodyIncomplete,
+    Reject::Empty => Reject::Empty,
+    Reject::Json => Reject::Json,
+    Reject::Utf8 => Reject::Utf8,
+    Reject::Duplicate { .. } => Reject::Duplicate { member: "id".to_owned() },
+    Reject::NotStorable(_) => Reject::NotStorable("a string holds U+0000"),
+    Reject::Envelope(_) => Reject::Envelope(Box::default()),
+    Reject::Attribute(_) => Reject::Attribute("no tenant can be found"),
+    Reject::UnknownType => Reject::UnknownType,
+    Reject::Schema(_) => Reject::Schema(Box::default()),
+    Reject::Overloaded => Reject::Overloaded,
+    Reject::LogFull => Reject::LogFull,
+    Reject::LogUnavailable => Reject::LogUnavailable,
+    Reject::DiskFull => Reject::DiskFull,
+    Reject::BehindFailed => Reject::BehindFailed,
+    Reject::AckUnknown => Reject::AckUnknown,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::reject::Retry;
+
+    #[test]
+    fn codes_are_unique_and_statuses_say_whether_to_retry() {
+        let all = specimens();
+        let codes: BTreeSet<_> = all.iter().map(|reject| reject.row().code).collect();
+        assert_eq!(codes.len(), all.len());
+        for reject in all {
+            let row = reject.row();
+            let status = row.status.as_u16();
+            let retryable = matches!(status, 408 | 429 | 503 | 504);
+            assert_eq!(row.retry != Retry::Never, retryable, "{}", row.code);
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! The contract's table: a request, and how the log behaves, to status, code, header fields and what
+//! is in the log. Every refusal that the served document names has a row, or the test fails.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+use shared::config::IngressConfig;
+use shared::log::AppendError;
+use shared::log::memory::Fault;
+
+use crate::accepted::gzip;
+use crate::client::{Answer, Connection, Post};
+use crate::fixture::Fixture;
+
+const GOOD: &str = r#"{"type":"order.placed","id":"1","data":{"n":1}}"#;
+const HOOK: &str = r#"{"repository":{"owner":{"login":"octo"},"full_name":"octo/hello"}}"#;
+
+/// What is sent, and what has to come of it.
+struct Row {
+    request: Vec<u8>,
+    faults: Vec<Fault>,
+    change: fn(&mut IngressConfig),
+    status: u16,
+    /// A problem's code; one of a result's, where outcomes differ; none where all is well.
+    code: Option<&'static str>,
+    /// Fields that have to be there, and what each has to contain.
+    fields: &'static [(&'static str, &'static str)],
+    /// Records in the log afterwards.
+    records: usize,
+}
+
+impl Row {
+    fn good(post: &Post, status: u16, records: usize) -> Self {
+        let request = post.bytes();
+        let (faults, code, fields): (_, _, &[_]) = (Vec::new(), None, &[]);
+        Self { request, faults, change: |_| {}, status, code, fields, records }
+    }
+
+    fn bad(post: &Post, status: u16, code: &'static str) -> Self {
+        Self { code: Some(code), ..Self::good(post, status, 0) }
+    }
+
+    fn with(self, fields: &'static [(&'static str, &'static str)]) -> Self {
+        Self { fields, ..self }
+    }
+
+    fn failing(fault: Fault, status: u16, code: &'static str, records: usize) -> Self {
+        Self { faults: vec![fault], records, ..Self::bad(&Post::json(GOOD), status, code) }
+    }
+
+    /// With another `n`, and the data around it.
+    fn order(data: &str, status: u16, code: &'static str) -> Self {
+        Self::bad(&Post::json(format!(r#"{{"type":"order.placed","data":{data}}}"#)), status, code)
+    }
+
+    async fn check(&self) -> Answer {
+        let server = Fixture::start_with(self.change);
+        server.log.script(self.faults.clone());
+        let mut connection = Connection::open(server.address).await;
+        connection.write(&self.request).await;
+        let answer = connection.answer().await.expect("an answer");
+        let head = String::from_utf8_lossy(&self.request[..self.request.len().min(300)]);
+        let text = String::from_utf8_lossy(&answer.body);
+        assert_eq!(answer.status, self.status, "{head}\n{text}");
+        for (name, part) in self.fields {
+            let value = answer.header(name);
+            assert!(value.is_some_and(|value| value.contains(part)), "{name} of {head}: {value:?}");
+        }
+        match self.code {
+            Some(code) if answer.status >= 400 => drop(answer.problem(self.status, code)),
+            Some(code) => assert!(text.contains(&format!("\"code\":\"{code}\"")), "{head}\n{text}"),
+            None => assert!(!text.contains("\"code\""), "{head}\n{text}"),
+        }
+        assert_eq!(server.log.records().len(), self.records, "{head}");
+        // Refused or not: nothing is held any more.
+        assert_eq!(server.metric("shock_ingress_inflight_bytes"), 0, "{head}");
+        server.stop().await;
+        answer
+    }
+}
+
+fn accepted() -> Vec<Row> {
+    let good = || Post::json(GOOD);
+    let other = GOOD.replace("\"1\"", "\"2\"");
+    let broken = GOOD.replace("\"n\":1", "\"n\":\"x\"");
+    let array = |events: &[&str]| Post::json(format!("[{}]", events.join(",")));
+    let representation = good().header("prefer", "return=representation");
+    let refuse = vec![Fault::Refuse(AppendError::Full)];
+    let mixed = array(&[GOOD, &broken]);
+    // All of one class and key: none may overtake the one that failed.
+    let behind = array(&[GOOD, &other, &broken]);
+    vec![
+        Row::good(&good(), 202, 1).with(&[("content-type", "application/json")]),
+        Row::good(&array(&[GOOD, &other, GOOD]), 202, 2),
+        Row::good(&representation, 202, 1).with(&[("preference-applied", "return=representation")]),
+        Row::good(&good().to("/v1/events?dryRun=true"), 200, 0),
+        Row::good(&Post::webhook("push", "d-1", HOOK), 202, 1),
+        Row { code: Some("schema_violation"), ..Row::good(&mixed, 207, 1) },
+        Row { code: Some("behind_failed"), faults: refuse, ..Row::good(&behind, 207, 0) }
+            .with(&[("retry-after", "")]),
+    ]
+}
+
+fn heads() -> Vec<Row> {
+    let good = || Post::json(GOOD);
+    let get = Post { method: "GET", ..good() };
+    let many = (0..70).fold(good(), |post, n| post.header(&format!("x-{n}"), "x"));
+    let unsigned = Post::webhook("push", "d-1", HOOK).without("x-hub-signature-256");
+    let foreign = GOOD.replace("\"id\"", "\"tenant\":\"other\",\"id\"");
+    vec![
+        Row::bad(&good().to("/"), 404, "unknown_path"),
+        Row::bad(&good().to("/v1/sources/gitlab"), 404, "unknown_source"),
+        Row::bad(&get, 405, "method_not_allowed").with(&[("allow", "POST")]),
+        Row::bad(&many, 431, "head_too_large"),
+        Row::bad(&good().to("/v1/events?x"), 400, "malformed_request"),
+        Row::bad(&good().without("authorization"), 401, "unauthorized")
+            .with(&[("www-authenticate", "Bearer")]),
+        Row::bad(&unsigned, 401, "signature_invalid").with(&[("www-authenticate", "HMAC-SHA256")]),
+        Row::bad(&Post::json(foreign), 403, "tenant_forbidden"),
+        Row::bad(&good().header("content-type", "text/csv"), 415, "unsupported_media_type")
+            .with(&[("accept", "application/x-ndjson")]),
+        Row::bad(&good().header("content-encoding", "compress"), 415, "unsupported_encoding")
+            .with(&[("accept-encoding", "zstd")]),
+        Row::bad(&good().header("content-encoding", "zstd"), 400, "malformed_encoding"),
+    ]
+}
+
+fn bounds() -> Vec<Row> {
+    let filled = |bytes: usize| format!(r#"{{"n":1,"x":"{}"}}"#, "x".repeat(bytes));
+    let members: Vec<_> = (0..1001).map(|n| format!("\"m{n}\":0")).collect();
+    let nested = format!("{}{}", "[".repeat(99), "]".repeat(99));
+    let bomb = Post::json(gzip(&vec![b' '; 64 << 20])).header("content-encoding", "gzip");
+    let batch = Post::json(format!("[{}]", vec![GOOD; 101].join(",")));
+    let crowded =
+        Row { change: |config| config.inflight_bytes_max = 10, ..Row::good(&bomb, 503, 0) };
+    vec![
+        Row::order(&filled(2 << 20), 413, "body_too_large"),
+        Row::bad(&bomb, 413, "inflated_too_large"),
+        Row::order(&filled(300 << 10), 413, "event_too_large"),
+        Row::bad(&batch, 413, "batch_too_large"),
+        Row::order(&nested, 413, "json_too_deep"),
+        Row::order(&format!("{{{}}}", members.join(",")), 413, "too_many_members"),
+        Row { code: Some("overloaded"), request: Post::json(GOOD).bytes(), ..crowded },
+    ]
+}
+
+fn bodies() -> Vec<Row> {
+    let raw = |framing: &str, body: &str| {
+        let head = format!(
+            "POST /v1/events HTTP/1.1\r\nhost: x\r\nauthorization: {}\r\n\
+             content-type: application/json\r\n{framing}\r\n\r\n{body}",
+            crate::fixture::KEY
+        );
+        head.into_bytes()
+    };
+    let slow = raw("content-length: 1000", "{");
+    let torn = raw("transfer-encoding: chunked", "zz\r\n");
+    let bad = |body: &[u8], code| Row::bad(&Post::json(body), 400, code);
+    let twice = br#"{"type":"order.placed","id":"1","id":"2","data":{"n":1}}"#;
+    let unnamed = Post::webhook("push", "d-1", HOOK).without("x-github-delivery");
+    let unheard = Post::json(r#"{"type":"unheard.of"}"#);
+    vec![
+        Row { request: slow, status: 408, ..bad(b"", "body_timeout") },
+        Row { request: torn, ..bad(b"", "body_incomplete") },
+        bad(b"", "empty_body"),
+        bad(b"{", "malformed_json"),
+        bad(b"\"\xff\"", "malformed_utf8"),
+        bad(twice, "duplicate_member"),
+        Row::order("\"\\u0000\"", 422, "not_storable"),
+        Row::bad(&Post::json("{}"), 422, "invalid_envelope"),
+        Row::bad(&unnamed, 422, "attribute_missing"),
+        Row::bad(&unheard, 422, "unknown_type"),
+        Row::order("{}", 422, "schema_violation"),
+    ]
+}
+
+fn logs() -> Vec<Row> {
+    let refuse = |error, status, code| Row::failing(Fault::Refuse(error), status, code, 0);
+    vec![
+        refuse(AppendError::TooLarge, 413, "record_too_large"),
+        refuse(AppendError::Full, 503, "log_full"),
+        refuse(AppendError::Unavailable, 503, "log_unavailable"),
+        refuse(AppendError::DiskFull, 503, "disk_full"),
+        refuse(AppendError::Unknown, 504, "ack_unknown"),
+        Row::failing(Fault::Silent, 504, "ack_unknown", 1),
+    ]
+}
+
+/// Every code that the served document has for a path.
+async fn documented() -> BTreeSet<String> {
+    let server = Fixture::start();
+    let get = Post { method: "GET", ..Post::json("").to("/openapi.json") };
+    let document = get.send(&server).await.json();
+    server.stop().await;
+    let mut codes = BTreeSet::new();
+    for path in document["paths"].as_object().expect("paths").values() {
+        let responses = path["post"]["responses"].as_object().into_iter().flatten();
+        for (_, response) in responses {
+            let schema = &response["content"]["application/problem+json"]["schema"];
+            let listed = schema["allOf"][1]["properties"]["code"]["enum"].as_array();
+            codes.extend(listed.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned));
+        }
+    }
+    codes
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_contract_holds_row_by_row() {
+    let mut seen = BTreeSet::new();
+    for row in [accepted(), heads(), bounds(), bodies(), logs()].into_iter().flatten() {
+        row.check().await;
+        seen.extend(row.code.map(str::to_owned));
+    }
+    let documented = documented().await;
+    assert!(documented.len() > 30, "{documented:?}");
+    let missing: Vec<_> = documented.difference(&seen).collect();
+    assert!(missing.is_empty(), "refusals without a row: {missing:?}");
+    let only_here: Vec<_> = seen.difference(&documented).collect();
+    assert_eq!(only_here, ["method_not_allowed", "unknown_path"], "refusals without a document");
+}
