@@ -28,17 +28,23 @@ pub(crate) fn answer(
     parts: &Parts,
 ) -> Option<(Answer, &'static str)> {
     let allow = route.allow()?;
-    if parts.method == Method::OPTIONS {
-        return Some((options(&core.shared, route, allow, &parts.headers), CODE_OPTIONS));
-    }
-    if route != Route::OpenApi {
+    if parts.method != Method::OPTIONS && route != Route::OpenApi {
         return None;
     }
     let asked = head::check_bounds(parts).and_then(|()| match parts.method {
+        Method::OPTIONS if !is_there(core, route) => Err(Reject::UnknownSource),
+        Method::OPTIONS => Ok((options(&core.shared, route, allow, &parts.headers), CODE_OPTIONS)),
         Method::GET | Method::HEAD => Ok((document(core, &parts.headers), CODE_DOCUMENT)),
         _ => Err(Reject::Method { allow }),
     });
     Some(asked.unwrap_or_else(|reject| (reject.answer(), reject.row().code)))
+}
+
+fn is_there(core: &Core, route: Route<'_>) -> bool {
+    match route {
+        Route::Source(name) => core.view.snapshot(&core.shared.live).sources.contains_key(name),
+        Route::Events | Route::OpenApi | Route::Unknown => true,
+    }
 }
 
 fn options(shared: &Shared, route: Route<'_>, allow: &'static str, request: &HeaderMap) -> Answer {

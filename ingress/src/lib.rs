@@ -48,6 +48,7 @@ mod tally;
 mod tape;
 mod violation;
 
+pub use self::reject::problems_markdown;
 pub use self::schema::SchemaError;
 pub use self::server::{BindError, Ingress, Reload, ServeError};
 

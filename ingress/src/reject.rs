@@ -3,11 +3,13 @@
 //! A new variant does not compile until it has its row: status, code, title, whether a retry helps,
 //! after how long, and which book it goes to. Rendering is [`crate::problem`]'s.
 
+mod reference;
 mod specimens;
 
 use http::StatusCode;
 use shared::log::AppendError;
 
+pub use self::reference::problems_markdown;
 pub(crate) use self::specimens::specimens;
 use crate::violation::Violations;
 

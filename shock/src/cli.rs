@@ -41,6 +41,9 @@ pub enum Command {
     /// Document the metrics.
     #[command(subcommand)]
     Metrics(MetricsCommand),
+    /// Document the problems that producers can be answered with.
+    #[command(subcommand)]
+    Problems(ProblemsCommand),
     /// Look at a running system and steer it.
     #[command(subcommand)]
     Ctl(CtlCommand),
@@ -95,6 +98,13 @@ pub enum ConfigCommand {
 #[derive(Debug, Subcommand)]
 pub enum MetricsCommand {
     /// Print the reference of all metrics as Markdown.
+    Reference,
+}
+
+/// `shock problems …`.
+#[derive(Debug, Subcommand)]
+pub enum ProblemsCommand {
+    /// Print the reference of all problems as Markdown.
     Reference,
 }
 

@@ -12,6 +12,7 @@ mod logging;
 mod metrics;
 mod output;
 mod port;
+mod problems;
 mod reload;
 mod runtime;
 mod settings;
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
         Command::Consumer(options) => consumer::run(&options),
         Command::Config(command) => config_command::run(command),
         Command::Metrics(command) => metrics::run(&command),
+        Command::Problems(command) => problems::run(&command),
         Command::Ctl(command) => ctl::run(command),
     };
     match result {

@@ -8,8 +8,11 @@ use anyhow::{Context, Result, bail};
 use crate::{command, workspace};
 
 /// Page → what `shock` is asked to print.
-const PAGES: [(&str, [&str; 2]); 2] =
-    [("docs/CONFIG.md", ["config", "reference"]), ("docs/METRICS.md", ["metrics", "reference"])];
+const PAGES: [(&str, [&str; 2]); 3] = [
+    ("docs/CONFIG.md", ["config", "reference"]),
+    ("docs/METRICS.md", ["metrics", "reference"]),
+    ("docs/PROBLEMS.md", ["problems", "reference"]),
+];
 
 /// What to do with the pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

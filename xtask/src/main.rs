@@ -10,8 +10,10 @@ mod bench;
 mod build;
 mod ci;
 mod command;
+mod conformance;
 mod docs;
 mod metadata;
+mod npm;
 mod real_input;
 mod services;
 mod stages;
@@ -50,6 +52,8 @@ enum Xtask {
     /// Play GitHub's real webhooks against a real Shock Absorber
     #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
     RealInput(RealInput),
+    /// Only fetch what others test such a server with: JSONTestSuite and schemathesis
+    Conformance,
     /// Run a benchmark of the release binaries on real services
     Bench {
         /// Which one
@@ -115,6 +119,7 @@ fn run(xtask: Xtask) -> Result<()> {
             real_input::play(backend, &args)
         }
         Xtask::RealInput(_) => real_input::fetch().map(drop),
+        Xtask::Conformance => conformance::fetch(),
         Xtask::Bench { name, args } => bench::run(&name, &args),
         Xtask::Docs { check: true } => docs::run(docs::Mode::Check),
         Xtask::Docs { check: false } => docs::run(docs::Mode::Write),

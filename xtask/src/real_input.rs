@@ -12,11 +12,7 @@ use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use serde::Deserialize;
 
-use crate::{
-    build, command, services,
-    system::{self, Requirement},
-    workspace,
-};
+use crate::{build, command, npm, services, workspace};
 
 const VERSION: &str = "7.6.1";
 /// How many bodies `webhooks-examples` of that version holds.
@@ -79,29 +75,7 @@ pub fn play(backend: Backend, args: &[String]) -> Result<()> {
 
 fn fetch_package(name: &str, verify: fn(&Path) -> Result<()>) -> Result<PathBuf> {
     let package = dir().join(name);
-    if package.exists() {
-        verify(&package).with_context(|| format!("remove {} and try again", package.display()))?;
-        return Ok(package);
-    }
-    system::require(&[Requirement::Npm])?;
-    println!("fetching @octokit/{name} {VERSION} with npm");
-    let fresh = dir().join(format!("{name}.new"));
-    if fresh.exists() {
-        fs::remove_dir_all(&fresh).context("could not remove an unfinished download")?;
-    }
-    fs::create_dir_all(&fresh).with_context(|| format!("could not create {}", fresh.display()))?;
-    let mut pack = Command::new("npm");
-    pack.args(["pack", "--silent", &format!("@octokit/{name}@{VERSION}")]).current_dir(&fresh);
-    let archive = command::capture(&mut pack)?;
-    let archive = archive.lines().last().context("npm pack named no file")?.trim();
-    let mut unpack = Command::new("tar");
-    unpack.args(["-xzf", archive, "--strip-components=1"]).current_dir(&fresh);
-    command::run(&mut unpack)?;
-    fs::remove_file(fresh.join(archive)).context("could not remove the archive")?;
-    verify(&fresh)?;
-    // Only a complete package gets the final name.
-    fs::rename(&fresh, &package)
-        .with_context(|| format!("could not rename {}", fresh.display()))?;
+    npm::unpack(&format!("@octokit/{name}@{VERSION}"), &package, verify)?;
     Ok(package)
 }
 

@@ -23,6 +23,8 @@ pub enum Requirement {
     Postgres,
     /// The npm client fetches the real webhook bodies.
     Npm,
+    /// Python with venv and pip: the generated-request tester is written in it.
+    Python,
     /// A C compiler: librdkafka is built from source.
     CCompiler,
     /// make builds librdkafka.
@@ -43,6 +45,7 @@ impl Requirement {
             Self::Maven => "Maven (mvn)",
             Self::Postgres => "the PostgreSQL server (initdb, postgres, psql)",
             Self::Npm => "npm",
+            Self::Python => "Python 3 with venv (python3)",
             Self::CCompiler => "a C compiler (cc)",
             Self::Make => "make",
             Self::Perl => "perl",
@@ -55,6 +58,7 @@ impl Requirement {
             Self::Maven => &["maven"],
             Self::Postgres => &["postgresql", "postgresql-client"],
             Self::Npm => &["npm"],
+            Self::Python => &["python3-venv"],
             Self::CCompiler => &["build-essential"],
             Self::Make => &["make"],
             Self::Perl => &["perl"],
@@ -67,6 +71,7 @@ impl Requirement {
             Self::Maven => find_in_path("mvn").is_some(),
             Self::Postgres => postgres_bin().is_some(),
             Self::Npm => find_in_path("npm").is_some(),
+            Self::Python => has_venv(),
             Self::CCompiler => find_in_path("cc").is_some(),
             Self::Make => find_in_path("make").is_some(),
             Self::Perl => find_in_path("perl").is_some(),
@@ -162,6 +167,14 @@ fn apt_get() -> Command {
     let mut command = Command::new("apt-get");
     command.env("DEBIAN_FRONTEND", "noninteractive");
     command
+}
+
+/// Debian has Python without its `venv`.
+fn has_venv() -> bool {
+    let mut python = Command::new("python3");
+    find_in_path("python3").is_some()
+        && command::output(python.args(["-c", "import ensurepip, venv"]))
+            .is_ok_and(|output| output.status.success())
 }
 
 fn java_major() -> Option<u32> {

@@ -5,7 +5,10 @@ use std::{env, path::Path};
 
 use anyhow::{Context, Result};
 
-use crate::{build, command, metadata::Metadata, real_input, services, stages::Stages, workspace};
+use crate::{
+    build, command, conformance, metadata::Metadata, real_input, services, stages::Stages,
+    workspace,
+};
 
 /// The cargo feature that a crate's world tests stand behind, and how their targets begin.
 const WORLD: &str = "world";
@@ -27,6 +30,7 @@ pub fn run(stages: &mut Stages) -> Result<()> {
     }
     let dir = workspace::target_dir().join("services-test");
     let ready = stages.run("fetch real input", || real_input::fetch().map(drop))?
+        && stages.run("fetch conformance tools", conformance::fetch)?
         && stages.run("start services", || {
             services::purge(&dir)?;
             services::up(&dir, Some(1)).map(drop)
@@ -67,6 +71,7 @@ fn test_world(features: &[String], dir: &Path, xtask: &Path) -> Result<()> {
         .env("LOADTEST_BIN", workspace::release_binary("loadtest"))
         .env("SHOCK_SERVICES", dir.join("services.json"))
         .env("SHOCK_REAL_INPUT", real_input::dir())
+        .env("SHOCK_CONFORMANCE", conformance::dir())
         .env("SHOCK_XTASK", xtask);
     command::run(&mut test)
 }

@@ -21,8 +21,8 @@ pub(super) fn paths(config: &IngressConfig) -> Value {
 
 fn events() -> Value {
     json!({
-        "parameters": [dry_run(), prefer(), request_id(), traceparent(), tracestate()],
         "post": {
+            "parameters": [dry_run(), prefer(), request_id(), traceparent(), tracestate()],
             "operationId": "postEvents",
             "summary": "Post one event or many",
             "description": "With `ce-specversion` and the other `ce-*` fields the body is the data of \
@@ -35,7 +35,10 @@ fn events() -> Value {
                         "schema": {"anyOf": [schema_ref("Event"), schema_ref("Events")]},
                     },
                     "application/x-ndjson": {
-                        "schema": {"type": "string", "description": "One event per line."},
+                        "schema": {
+                            "$ref": "#/components/schemas/Events",
+                            "description": "As the array of its lines: one event per line.",
+                        },
                     },
                     "application/cloudevents+json": {"schema": schema_ref("CloudEvent")},
                     "application/cloudevents-batch+json": {"schema": schema_ref("CloudEvents")},
@@ -43,7 +46,7 @@ fn events() -> Value {
             },
             "responses": answers(Taker::Events),
         },
-        "options": options(),
+        "options": options(None),
     })
 }
 
@@ -53,8 +56,9 @@ fn sources(config: &IngressConfig) -> Value {
         "name": "name", "in": "path", "required": true, "schema": {"type": "string", "enum": names},
     });
     json!({
-        "parameters": [name, dry_run(), prefer(), request_id(), traceparent(), tracestate()],
+        "parameters": [name],
         "post": {
+            "parameters": [dry_run(), prefer(), request_id(), traceparent(), tracestate()],
             "operationId": "postSource",
             "summary": "A webhook's delivery",
             "description": "Id, type, tenant and entity come from where the source's configuration \
@@ -62,7 +66,7 @@ fn sources(config: &IngressConfig) -> Value {
             "requestBody": {"required": true, "content": {"application/json": {"schema": {}}}},
             "responses": answers(Taker::Sources),
         },
-        "options": options(),
+        "options": options(Some(refusals("404", Taker::Sources))),
     })
 }
 
@@ -82,20 +86,21 @@ fn document() -> Value {
                 "431": refusals("431", Taker::Contract),
             },
         },
-        "options": options(),
+        "options": options(None),
     })
 }
 
-fn options() -> Value {
-    json!({
-        "summary": "What the path takes; a browser's preflight",
-        "responses": {
-            "204": {
-                "description": "See the fields.",
-                "headers": {"Allow": header("Allow"), "Accept-Post": header("Accept-Post")},
-            },
-        },
-    })
+/// `absent`: the answer where the path's parameter names nothing.
+fn options(absent: Option<Value>) -> Value {
+    let mut responses = Map::new();
+    let taken = json!({
+        "description": "See the fields.",
+        "headers": {"Allow": header("Allow"), "Accept-Post": header("Accept-Post")},
+    });
+    responses.insert("204".to_owned(), taken);
+    responses.insert("431".to_owned(), refusals("431", Taker::Contract));
+    responses.extend(absent.map(|answer| ("404".to_owned(), answer)));
+    json!({"summary": "What the path takes; a browser's preflight", "responses": responses})
 }
 
 fn dry_run() -> Value {

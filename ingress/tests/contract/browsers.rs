@@ -26,6 +26,8 @@ async fn options_say_what_a_path_takes() {
     let answer = ask(&server, "OPTIONS", "/openapi.json", &[]).await;
     assert_eq!((answer.status, answer.header("allow")), (204, Some("GET, HEAD, OPTIONS")));
     ask(&server, "OPTIONS", "/nowhere", &[]).await.problem(404, "unknown_path");
+    let gitlab = ask(&server, "OPTIONS", "/v1/sources/gitlab", &[]).await;
+    gitlab.problem(404, "unknown_source");
     // Neither an event nor a refusal of one.
     assert_eq!(server.metric("shock_ingress_events_received_total"), 1);
     server.stop().await;

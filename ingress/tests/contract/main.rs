@@ -9,6 +9,7 @@ mod client;
 mod connections;
 mod faults;
 mod fixture;
+mod json;
 mod refused;
 mod reload;
 mod table;
