@@ -1,15 +1,17 @@
 //! The log in memory: for tests and benches. Same contract as the others, but it dies with the
 //! process, and its failures are scripted.
 
+mod records;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 
-use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use self::records::Records;
 use super::{AppendError, Change, Drained, NewRecord, ReadBounds, ReadError, Record, Ticket};
 use crate::position::{Offset, PartitionId, Position};
 
@@ -20,6 +22,8 @@ pub struct MemoryLog(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     ids: Vec<PartitionId>,
+    /// A partition keeps at least this many bytes and less than about twice as many.
+    kept_bytes_min: usize,
     state: Mutex<State>,
     appended: Notify,
     moved: Notify,
@@ -28,7 +32,7 @@ struct Shared {
 #[derive(Debug, Default)]
 struct State {
     changes: VecDeque<Change>,
-    partitions: BTreeMap<PartitionId, Vec<Record>>,
+    partitions: BTreeMap<PartitionId, Records>,
     mirrored: BTreeMap<PartitionId, Offset>,
     script: VecDeque<Fault>,
     held: Vec<Ticket>,
@@ -46,10 +50,17 @@ pub enum Fault {
 }
 
 impl MemoryLog {
-    /// An empty log of these partitions.
+    /// An empty log of these partitions, which keeps everything.
     pub fn new(ids: impl IntoIterator<Item = PartitionId>) -> Self {
+        Self::keeping(ids, usize::MAX)
+    }
+
+    /// An empty log of these partitions. Each keeps its newest `kept_bytes_min` bytes, and up to
+    /// about as many again: for benches, which append without end.
+    pub fn keeping(ids: impl IntoIterator<Item = PartitionId>, kept_bytes_min: usize) -> Self {
         Self(Arc::new(Shared {
             ids: ids.into_iter().collect(),
+            kept_bytes_min,
             state: Mutex::default(),
             appended: Notify::new(),
             moved: Notify::new(),
@@ -72,7 +83,8 @@ impl MemoryLog {
 
     /// Everything in the log, partition by partition, in order.
     pub fn records(&self) -> Vec<Record> {
-        self.0.state.lock().partitions.values().flatten().cloned().collect()
+        let state = self.0.state.lock();
+        state.partitions.iter().flat_map(|(id, kept)| kept.from(*id, kept.low())).collect()
     }
 
     /// The last position mirrored for a partition.
@@ -89,19 +101,10 @@ impl MemoryLog {
             ticket.settle(Err(error));
             return;
         }
-        let partition = state.partitions.entry(record.id).or_default();
-        let position = Position { id: record.id, offset: Offset(partition.len() as i64) };
-        partition.push(Record {
-            position,
-            timestamp: record.timestamp,
-            key: Bytes::copy_from_slice(record.key),
-            value: Bytes::copy_from_slice(record.value),
-            headers: record
-                .headers
-                .iter()
-                .map(|(name, value)| ((*name).to_owned(), Bytes::copy_from_slice(value)))
-                .collect(),
-        });
+        let kept_bytes_min = self.0.kept_bytes_min;
+        let partition =
+            state.partitions.entry(record.id).or_insert_with(|| Records::new(kept_bytes_min));
+        let position = Position { id: record.id, offset: partition.push(record) };
         if fault == Fault::Silent {
             state.held.push(ticket);
             drop(state);
@@ -114,7 +117,9 @@ impl MemoryLog {
 
     /// See [`super::Scanner::range`].
     pub fn range(&self, id: PartitionId) -> Result<(Offset, Offset), ReadError> {
-        Ok((Offset(0), self.end(id)))
+        let state = self.0.state.lock();
+        let kept = state.partitions.get(&id).map(|kept| (kept.low(), kept.end()));
+        Ok(kept.unwrap_or((Offset(0), Offset(0))))
     }
 
     /// See [`super::Scanner::scan`].
@@ -126,9 +131,9 @@ impl MemoryLog {
         visit: &mut dyn FnMut(&Record) -> ControlFlow<()>,
     ) -> Result<(), ReadError> {
         let state = self.0.state.lock();
-        for record in state.partitions.get(&id).into_iter().flatten() {
-            let offset = record.position.offset;
-            if offset >= from && offset < to && visit(record).is_break() {
+        let kept = state.partitions.get(&id).into_iter().flat_map(|kept| kept.from(id, from));
+        for record in kept.take_while(|record| record.position.offset < to) {
+            if visit(&record).is_break() {
                 break;
             }
         }
@@ -141,8 +146,7 @@ impl MemoryLog {
     }
 
     fn end(&self, id: PartitionId) -> Offset {
-        let state = self.0.state.lock();
-        Offset(state.partitions.get(&id).map_or(0, Vec::len) as i64)
+        self.0.state.lock().partitions.get(&id).map_or(Offset(0), Records::end)
     }
 }
 
@@ -223,9 +227,9 @@ impl PartitionReader {
         bounds: &ReadBounds,
         into: &mut Vec<Record>,
     ) -> Result<(), ReadError> {
-        let end = self.log.end(self.id);
-        if self.next > end {
-            return Err(ReadError::Gap { wanted: self.next, low: Offset(0), end });
+        let (low, end) = self.log.range(self.id)?;
+        if self.next < low || self.next > end {
+            return Err(ReadError::Gap { wanted: self.next, low, end });
         }
         let appended = self.log.0.appended.notified();
         if self.next == self.log.end(self.id) {
