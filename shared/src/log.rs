@@ -13,7 +13,7 @@ mod reading;
 
 use bytes::Bytes;
 
-pub use self::acks::{Acks, AppendError, Outcome, Ticket};
+pub use self::acks::{Acks, AcksPool, AppendError, Outcome, Ticket};
 pub use self::reading::{Change, Drained, ReadBounds, ReadError, Reader, Scanner, Subscription};
 use crate::clock::Millis;
 use crate::position::{PartitionId, Position};
