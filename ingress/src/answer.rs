@@ -2,16 +2,17 @@
 //! they do not.
 
 use bytes::Bytes;
+use http::StatusCode;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
-use http::{Response, StatusCode};
-use http_body_util::Full;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::append::Became;
+use crate::desk::Desk;
 use crate::event::Checks;
 use crate::head::Wishes;
 use crate::problem::{Answer, Problem, retry_after};
 use crate::reject::{Outcome, Reject, Retry};
+use crate::stationery::Stationery;
 use crate::tally::Tally;
 use crate::violation::{VIOLATIONS_MAX, Violation};
 
@@ -42,10 +43,10 @@ struct Summary<'s> {
     #[serde(skip_serializing_if = "is_zero")]
     retry: usize,
     /// The ids that we gave.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    minted: Vec<Minted<'s>>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    results: Vec<EventResult<'s>>,
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "minted_ids")]
+    minted: Option<&'s Desk>,
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "results")]
+    results: Option<(&'s Desk, Wishes)>,
 }
 
 /// An id that we gave, and to which event of the request.
@@ -86,33 +87,37 @@ const fn is_zero(count: &usize) -> bool {
 
 /// Enters the books: sums first, then adds.
 pub(crate) fn settle(tally: &Tally<'_>, became: &[Became]) {
-    let mut sums: Vec<(Outcome, Option<&str>, u64)> = Vec::with_capacity(4);
+    let (mut accepted, mut duplicate) = (0, 0);
+    // Empty where nothing was refused, and so without an allocation.
+    let mut refused: Vec<(Outcome, &str, u64)> = Vec::new();
     for one in became {
-        let (outcome, code) = match one {
-            Became::Accepted(_) => (Outcome::Accepted, None),
-            Became::Duplicate => (Outcome::Duplicate, None),
-            Became::Valid => continue,
+        match one {
+            Became::Accepted(_) => accepted += 1,
+            Became::Duplicate => duplicate += 1,
+            Became::Valid => {}
             Became::Refused(reject) => {
                 let row = reject.row();
-                (row.outcome, Some(row.code))
+                match refused.iter_mut().find(|sum| (sum.0, sum.1) == (row.outcome, row.code)) {
+                    Some(sum) => sum.2 += 1,
+                    None => refused.push((row.outcome, row.code, 1)),
+                }
             }
-        };
-        match sums.iter_mut().find(|sum| (sum.0, sum.1) == (outcome, code)) {
-            Some(sum) => sum.2 += 1,
-            None => sums.push((outcome, code, 1)),
         }
     }
-    for (outcome, code, events) in sums {
-        tally.enter(outcome, code, events);
+    tally.enter(Outcome::Accepted, None, accepted);
+    tally.enter(Outcome::Duplicate, None, duplicate);
+    for (outcome, code, events) in refused {
+        tally.enter(outcome, Some(code), events);
     }
 }
 
 /// The answer and its code for the metrics.
 pub(crate) fn compose(
-    checks: &Checks,
-    became: &[Became],
+    stationery: &Stationery,
+    desk: &Desk,
     wishes: Wishes,
 ) -> (Answer, &'static str) {
+    let Desk { checks, became, .. } = desk;
     if let Some(reject) = agreed(became) {
         return (problem(reject, checks, became), reject.row().code);
     }
@@ -133,23 +138,20 @@ pub(crate) fn compose(
         }
     }
     let mixed = summary.rejected + summary.retry > 0;
-    summary.minted = minted(checks, became);
-    if mixed || wishes.positions {
-        summary.results = results(checks, became, wishes);
-    }
+    summary.minted = minted(checks, became).next().map(|_| desk);
+    summary.results = (mixed || wishes.positions).then_some((desk, wishes));
     let (status, code) = match (mixed, wishes.dry_run) {
         (true, _) => (StatusCode::MULTI_STATUS, CODE_MIXED),
         (false, false) => (StatusCode::ACCEPTED, CODE_ACCEPTED),
         (false, true) => (StatusCode::OK, CODE_VALID),
     };
     let plain = summary.accepted == 1 && became.len() == 1;
-    let body = if plain && summary.minted.is_empty() && summary.results.is_empty() {
+    let body = if plain && summary.minted.is_none() && summary.results.is_none() {
         Bytes::from_static(ONE_ACCEPTED)
     } else {
-        Bytes::from(serde_json::to_vec(&summary).expect("a summary has only string keys"))
+        stationery.json(&summary)
     };
-    let mut answer = Response::new(Full::new(body));
-    *answer.status_mut() = status;
+    let mut answer = stationery.answer(status, body);
     let headers = answer.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     if let Some(seconds) = wait_seconds {
@@ -182,7 +184,7 @@ fn agreed(became: &[Became]) -> Option<&Reject> {
 }
 
 fn problem(reject: &Reject, checks: &Checks, became: &[Became]) -> Answer {
-    let minted = minted(checks, became);
+    let minted = minted(checks, became).collect();
     if became.len() == 1 {
         let mut problem = Problem::new(reject);
         problem.minted = minted;
@@ -208,39 +210,50 @@ fn problem(reject: &Reject, checks: &Checks, became: &[Became]) -> Answer {
 }
 
 /// The ids of events that are in the log or may be: whoever retries those needs the same id.
-fn minted<'s>(checks: &'s Checks, became: &[Became]) -> Vec<Minted<'s>> {
+fn minted<'s>(checks: &'s Checks, became: &'s [Became]) -> impl Iterator<Item = Minted<'s>> {
     let kept = |one: &Became| match one {
         Became::Accepted(_) => true,
         Became::Refused(reject) => reject.row().outcome == Outcome::Unknown,
         Became::Valid | Became::Duplicate => false,
     };
-    let minted =
-        checks.events.iter().zip(became).enumerate().filter_map(|(index, (entry, one))| {
-            let checked = entry.verdict.as_ref().ok().filter(|checked| checked.minted)?;
-            kept(one).then(|| Minted { index, id: &checks.text[checked.event_id.clone()] })
-        });
-    minted.collect()
+    checks.events.iter().zip(became).enumerate().filter_map(move |(index, (entry, one))| {
+        let checked = entry.verdict.as_ref().ok().filter(|checked| checked.minted)?;
+        kept(one).then(|| Minted { index, id: &checks.text[checked.event_id.clone()] })
+    })
 }
 
-fn results<'s>(checks: &'s Checks, became: &'s [Became], wishes: Wishes) -> Vec<EventResult<'s>> {
-    let result = |(index, (entry, one)): (usize, (&'s crate::event::Entry, &'s Became))| {
-        let id = entry.id.clone().map(|id| &checks.text[id]);
-        let result = EventResult { index, id, ..EventResult::default() };
-        match one {
-            Became::Accepted(position) if wishes.positions => EventResult {
-                status: "accepted",
-                class: Some(position.id.class.name()),
-                partition: Some(position.id.partition.0),
-                offset: Some(position.offset.0),
-                ..result
-            },
-            Became::Accepted(_) => EventResult { status: "accepted", ..result },
-            Became::Valid => EventResult { status: "valid", ..result },
-            Became::Duplicate => EventResult { status: "duplicate", ..result },
-            Became::Refused(reject) => refusal(reject, result),
-        }
-    };
-    checks.events.iter().zip(became).enumerate().map(result).collect()
+fn minted_ids<S: Serializer>(desk: &Option<&Desk>, serializer: S) -> Result<S::Ok, S::Error> {
+    let ids = desk.iter().flat_map(|desk| minted(&desk.checks, &desk.became));
+    serializer.collect_seq(ids)
+}
+
+fn results<S: Serializer>(
+    desk: &Option<(&Desk, Wishes)>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(desk.iter().flat_map(|(desk, wishes)| {
+        let events = desk.checks.events.iter().zip(&desk.became).enumerate();
+        events.map(|(index, (entry, one))| {
+            let id = entry.id.clone().map(|id| &desk.checks.text[id]);
+            result(one, *wishes, EventResult { index, id, ..EventResult::default() })
+        })
+    }))
+}
+
+fn result<'s>(one: &'s Became, wishes: Wishes, result: EventResult<'s>) -> EventResult<'s> {
+    match one {
+        Became::Accepted(position) if wishes.positions => EventResult {
+            status: "accepted",
+            class: Some(position.id.class.name()),
+            partition: Some(position.id.partition.0),
+            offset: Some(position.offset.0),
+            ..result
+        },
+        Became::Accepted(_) => EventResult { status: "accepted", ..result },
+        Became::Valid => EventResult { status: "valid", ..result },
+        Became::Duplicate => EventResult { status: "duplicate", ..result },
+        Became::Refused(reject) => refusal(reject, result),
+    }
 }
 
 fn refusal<'s>(reject: &'s Reject, result: EventResult<'s>) -> EventResult<'s> {

@@ -5,15 +5,19 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
+use jiff::fmt::temporal::DateTimePrinter;
 use shared::clock::Millis;
 use shared::log::{
-    Acks, AppendError, CONTENT_TYPE_STRUCTURED, HEADER_CONTENT_TYPE, HEADER_ID, HEADER_SOURCE,
-    HEADER_SPECVERSION, HEADER_SUBJECT, HEADER_TIME, HEADER_TRACEPARENT, HEADER_TRACESTATE,
-    HEADER_TYPE, HEADERS_MAX, Log, NewRecord,
+    Acks, AcksPool, AppendError, CONTENT_TYPE_STRUCTURED, HEADER_CONTENT_TYPE, HEADER_ID,
+    HEADER_SOURCE, HEADER_SPECVERSION, HEADER_SUBJECT, HEADER_TIME, HEADER_TRACEPARENT,
+    HEADER_TRACESTATE, HEADER_TYPE, HEADERS_MAX, Log, NewRecord, Ticket,
 };
-use shared::position::{PartitionId, Position};
+use shared::position::Position;
 
-use crate::event::{Attributes, Checked, Checks};
+use crate::core::Core;
+use crate::desk::Desk;
+use crate::event::{Attributes, Checked, Checks, Entry};
 use crate::head::Trace;
 use crate::reject::Reject;
 
@@ -32,13 +36,15 @@ pub(crate) enum Became {
 
 /// A request's events in the hands of the log.
 #[derive(Debug)]
-pub(crate) struct Appended {
-    acks: Acks,
-    fates: Vec<Fate>,
+pub(crate) struct Appended<'c> {
+    /// `None` only while it is dropped.
+    acks: Option<Acks>,
+    pool: &'c AcksPool,
 }
 
+/// How an event went to the log.
 #[derive(Clone, Copy, Debug)]
-enum Fate {
+pub(crate) enum Fate {
     /// Not appended: its verdict says why.
     Refused,
     /// Appended under this ticket.
@@ -54,20 +60,26 @@ enum Fate {
 pub(crate) struct Received<'r> {
     /// When.
     pub at: Millis,
-    /// The same in RFC 3339.
-    pub at_text: &'r str,
     /// The sender's trace context.
     pub trace: Trace<'r>,
 }
 
 /// Hands over every event that may go into the log.
-pub(crate) fn append(log: &Log, checks: &Checks, body: &[u8], received: Received<'_>) -> Appended {
+pub(crate) fn append<'c>(
+    core: &'c Core,
+    desk: &mut Desk,
+    body: &[u8],
+    received: Received<'_>,
+) -> Appended<'c> {
+    let Desk { checks, fates, refused, at_text, .. } = desk;
+    if checks.events.iter().any(needs_time) {
+        write_rfc3339(received.at, at_text);
+    }
     let appendable = |checked: &&Checked| checked.duplicate_of.is_none();
     let verdicts = checks.events.iter().map(|entry| entry.verdict.as_ref());
-    let acks = Acks::new(verdicts.clone().flatten().filter(appendable).count());
-    let mut refused: Vec<PartitionId> = Vec::new();
+    let acks = core.acks.take(verdicts.clone().flatten().filter(appendable).count());
     let mut tickets = 0;
-    let fate = |verdict: Result<&Checked, &Reject>| {
+    fates.extend(verdicts.map(|verdict| {
         let Ok(checked) = verdict else { return Fate::Refused };
         if let Some(first) = checked.duplicate_of {
             return Fate::Duplicate(first);
@@ -78,14 +90,24 @@ pub(crate) fn append(log: &Log, checks: &Checks, body: &[u8], received: Received
             // Dropping the ticket settles it, so that nobody waits for it.
             return Fate::Behind;
         }
-        append_one(log, checks, checked, body, received, ticket);
-        if matches!(acks.outcome(index), Err(error) if is_refusal(error)) {
+        let failed_before = acks.failed();
+        append_one(&core.shared.log, checks, checked, body, (received, at_text), ticket);
+        let failed = acks.failed() > failed_before;
+        if failed && matches!(acks.outcome(index), Err(error) if is_refusal(error)) {
             refused.push(checked.id);
         }
         Fate::Ticket(index)
-    };
-    let fates = verdicts.map(fate).collect();
-    Appended { acks, fates }
+    }));
+    Appended { acks: Some(acks), pool: &core.acks }
+}
+
+fn needs_time(entry: &Entry) -> bool {
+    entry.verdict.as_ref().is_ok_and(|checked| !checked.timed)
+}
+
+fn write_rfc3339(at: Millis, into: &mut String) {
+    let at = Timestamp::from_millisecond(at.0).unwrap_or_default();
+    DateTimePrinter::new().print_timestamp(&at, into).expect("a string takes every text");
 }
 
 /// Whether the log said no, now (an open ticket reads as unknown).
@@ -101,18 +123,17 @@ fn append_one(
     checks: &Checks,
     checked: &Checked,
     body: &[u8],
-    received: Received<'_>,
-    ticket: shared::log::Ticket,
+    (received, at_text): (Received<'_>, &str),
+    ticket: Ticket,
 ) {
     let mut headers = Headers::default();
     let id = &checks.text[checked.event_id.clone()];
-    match &checks.attributes {
-        Some(attributes) => headers.add_binary(attributes, id, received.at_text),
-        None => {
-            headers.add(HEADER_CONTENT_TYPE, CONTENT_TYPE_STRUCTURED);
-            headers.add_some(HEADER_ID, checked.minted.then_some(id));
-            headers.add_some(HEADER_TIME, (!checked.timed).then_some(received.at_text));
-        }
+    if checks.attributes.event_type.is_some() {
+        headers.add_binary(&checks.attributes, id, at_text);
+    } else {
+        headers.add(HEADER_CONTENT_TYPE, CONTENT_TYPE_STRUCTURED);
+        headers.add_some(HEADER_ID, checked.minted.then_some(id));
+        headers.add_some(HEADER_TIME, (!checked.timed).then_some(at_text));
     }
     headers.add_some(HEADER_TRACEPARENT, received.trace.parent);
     headers.add_some(HEADER_TRACESTATE, received.trace.state);
@@ -149,57 +170,73 @@ impl<'h> Headers<'h> {
         self.add(HEADER_CONTENT_TYPE, "application/json");
         self.add(HEADER_SPECVERSION, "1.0");
         self.add(HEADER_ID, id);
-        self.add(HEADER_TYPE, &attributes.event_type);
-        self.add_some(HEADER_SOURCE, attributes.source.as_deref());
-        self.add_some(HEADER_SUBJECT, attributes.subject.as_deref());
-        self.add(HEADER_TIME, attributes.time.as_deref().unwrap_or(received_at));
+        self.add(HEADER_TYPE, attributes.event_type());
+        self.add_some(HEADER_SOURCE, attributes.find(attributes.source.as_ref()));
+        self.add_some(HEADER_SUBJECT, attributes.find(attributes.subject.as_ref()));
+        self.add(HEADER_TIME, attributes.find(attributes.time.as_ref()).unwrap_or(received_at));
         for (name, value) in &attributes.extensions {
-            self.add(name, value);
+            self.add(attributes.get(name), attributes.get(value));
         }
     }
 }
 
-impl Appended {
+impl Appended<'_> {
     /// Waits for the log, at most so long.
     pub async fn settled(&self, time_max: Duration) {
+        let acks = self.acks();
+        // Where the log answers at once, no timer is registered.
+        if acks.is_settled() {
+            return;
+        }
         tokio::select! {
             biased;
-            () = self.acks.settled() => {}
+            () = acks.settled() => {}
             // What is open now is answered as unknown.
             () = tokio::time::sleep(time_max) => {}
         }
     }
 
-    /// What became of each event, in the request's order.
-    pub fn became(&self, checks: &mut Checks) -> Vec<Became> {
-        let mut all: Vec<Became> = Vec::with_capacity(self.fates.len());
-        for (fate, entry) in self.fates.iter().zip(&mut checks.events) {
-            let became = match *fate {
+    /// Writes down what became of each event, in the request's order.
+    pub fn tell(&self, desk: &mut Desk) {
+        let Desk { checks, fates, became, .. } = desk;
+        for (fate, entry) in fates.iter().zip(&checks.events) {
+            let one = match *fate {
                 Fate::Refused => refused(entry),
                 Fate::Behind => Became::Refused(Reject::BehindFailed),
-                Fate::Ticket(index) => match self.acks.outcome(index) {
+                Fate::Ticket(index) => match self.acks().outcome(index) {
                     Ok(position) => Became::Accepted(position),
                     Err(error) => Became::Refused(error.into()),
                 },
-                Fate::Duplicate(first) => duplicate(&all[first]),
+                Fate::Duplicate(first) => duplicate(&became[first]),
             };
-            all.push(became);
+            became.push(one);
         }
-        all
+    }
+
+    const fn acks(&self) -> &Acks {
+        self.acks.as_ref().expect("there until it is dropped")
     }
 }
 
-/// What would become of each event.
-pub(crate) fn rehearsed(checks: &mut Checks) -> Vec<Became> {
-    let valid = |entry: &mut crate::event::Entry| match &entry.verdict {
+impl Drop for Appended<'_> {
+    fn drop(&mut self) {
+        if let Some(acks) = self.acks.take() {
+            self.pool.put(acks);
+        }
+    }
+}
+
+/// Writes down what would become of each event.
+pub(crate) fn rehearse(desk: &mut Desk) {
+    let valid = |entry: &Entry| match &entry.verdict {
         Ok(Checked { duplicate_of: Some(_), .. }) => Became::Duplicate,
         Ok(_) => Became::Valid,
         Err(_) => refused(entry),
     };
-    checks.events.iter_mut().map(valid).collect()
+    desk.became.extend(desk.checks.events.iter().map(valid));
 }
 
-fn refused(entry: &crate::event::Entry) -> Became {
+fn refused(entry: &Entry) -> Became {
     match &entry.verdict {
         Err(reject) => Became::Refused(reject.clone()),
         Ok(_) => unreachable!("an event that was refused has a reason"),

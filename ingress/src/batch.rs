@@ -1,8 +1,7 @@
 //! A body to the verdicts on its events: divided, parsed, each event checked and routed.
 //!
-//! Pure but for the minted ids: nothing here waits or appends.
+//! Pure but for the minted ids: nothing here appends, and what waits only lets others have the core.
 
-use std::collections::HashMap;
 use std::ops::Range;
 
 use serde_json::value::RawValue;
@@ -13,12 +12,13 @@ use shared::tenant::TenantId;
 use crate::core::Shared;
 use crate::elements;
 use crate::envelope;
-use crate::event::{Attributes, Checked, Checks, Entry};
+use crate::event::{Checked, Checks, Entry};
 use crate::head::Shape;
 use crate::live::Policy;
 use crate::reject::{Bound, Reject};
 use crate::storable;
 use crate::tape::{Item, Parser};
+use crate::turn::Turn;
 
 /// Checks the structured events of one tenant's body.
 #[derive(Debug)]
@@ -35,14 +35,19 @@ pub(crate) struct Checker<'c> {
 
 impl Checker<'_> {
     /// The verdicts, in the body's order. `Err`: the body as a whole is refused.
-    pub fn check(&self, parser: &mut Parser, body: &[u8]) -> Result<Checks, Reject> {
-        let mut checks = Checks::default();
+    pub async fn check(
+        &self,
+        parser: &mut Parser,
+        body: &[u8],
+        checks: &mut Checks,
+        turn: &mut Turn,
+    ) -> Result<(), Reject> {
         match self.shape {
-            Shape::Lines => self.lines(parser, body, &mut checks)?,
+            Shape::Lines => self.lines(parser, body, checks, turn).await?,
             Shape::Json | Shape::Structured | Shape::Batch | Shape::Binary => {
-                match self.text(parser, body, &mut checks) {
+                match self.text(parser, body, checks, turn).await {
                     Err(Reject::NotStorable(what)) if self.shape != Shape::Structured => {
-                        self.elements_one_by_one(parser, body, &mut checks, what)?;
+                        self.elements_one_by_one(parser, body, checks, turn, what).await?;
                     }
                     verdict => verdict?,
                 }
@@ -51,13 +56,21 @@ impl Checker<'_> {
         if checks.events.is_empty() {
             return Err(Reject::Empty);
         }
-        mark_duplicates(&mut checks);
-        Ok(checks)
+        checks.mark_duplicates();
+        Ok(())
     }
 
-    fn lines(&self, parser: &mut Parser, body: &[u8], checks: &mut Checks) -> Result<(), Reject> {
+    async fn lines(
+        &self,
+        parser: &mut Parser,
+        body: &[u8],
+        checks: &mut Checks,
+        turn: &mut Turn,
+    ) -> Result<(), Reject> {
         let mut start = 0;
-        for line in body.split(|byte| *byte == b'\n') {
+        while start < body.len() {
+            let rest = &body[start..];
+            let line = &rest[..memchr::memchr(b'\n', rest).unwrap_or(rest.len())];
             let blank = line.len() - line.trim_ascii_start().len();
             let at = start + blank..start + blank + line.trim_ascii().len();
             start += line.len() + 1;
@@ -66,11 +79,18 @@ impl Checker<'_> {
             }
             self.count(checks.events.len() + 1, None)?;
             self.element(parser, body, at, checks);
+            turn.step().await;
         }
         Ok(())
     }
 
-    fn text(&self, parser: &mut Parser, body: &[u8], checks: &mut Checks) -> Result<(), Reject> {
+    async fn text(
+        &self,
+        parser: &mut Parser,
+        body: &[u8],
+        checks: &mut Checks,
+        turn: &mut Turn,
+    ) -> Result<(), Reject> {
         let parsed = parser.parse(body)?;
         let root = parsed.root();
         let many = self.shape != Shape::Structured;
@@ -79,6 +99,7 @@ impl Checker<'_> {
                 self.count(items.size_hint().0, items.size_hint().1)?;
                 for (item, at) in items.zip(elements::ranges(body, parsed.structure())) {
                     self.enter(item, body, at, checks);
+                    turn.step().await;
                 }
             }
             Some(_) | None if self.shape == Shape::Batch => {
@@ -90,11 +111,12 @@ impl Checker<'_> {
     }
 
     /// One element holds what no store of ours can; the others need not suffer for it.
-    fn elements_one_by_one(
+    async fn elements_one_by_one(
         &self,
         parser: &mut Parser,
         body: &[u8],
         checks: &mut Checks,
+        turn: &mut Turn,
         what: &'static str,
     ) -> Result<(), Reject> {
         let Ok(elements) = serde_json::from_slice::<Vec<&RawValue>>(body) else {
@@ -105,6 +127,7 @@ impl Checker<'_> {
             // An element borrows from the body, so its place is the distance of their beginnings.
             let start = element.get().as_ptr() as usize - body.as_ptr() as usize;
             self.element(parser, body, start..start + element.get().len(), checks);
+            turn.step().await;
         }
         Ok(())
     }
@@ -175,32 +198,34 @@ impl Shared {
         }
     }
 
-    /// The one event of a request whose attributes stand outside its value.
-    pub fn check_binary(
-        &self,
-        tenant: TenantId,
-        attributes: Attributes,
-        body: &[u8],
-        warning: bool,
-    ) -> Checks {
-        let mut checks = Checks { warnings: u64::from(warning), ..Checks::default() };
-        let given = attributes.id.as_deref().map(|id| checks.keep(id));
+    /// Enters the one event of a request whose attributes stand outside its value, in
+    /// [`Checks::attributes`].
+    pub fn enter_binary(&self, tenant: TenantId, body: &[u8], warning: bool, checks: &mut Checks) {
+        checks.warnings = u64::from(warning);
+        let Checks { text, attributes, .. } = checks;
+        let kept = |text: &mut String, value: &str| {
+            let start = text.len();
+            text.push_str(value);
+            start..text.len()
+        };
+        let given = attributes.find(attributes.id.as_ref()).map(|id| kept(text, id));
+        let source = attributes.find(attributes.source.as_ref()).unwrap_or(SOURCE_DEFAULT);
+        let source = kept(text, source);
+        let id = self.route(attributes.event_type(), tenant);
+        let timed = attributes.time.is_some();
         let minted = given.is_none();
         let event_id = given.unwrap_or_else(|| checks.mint());
-        let source = checks.keep(attributes.source.as_deref().unwrap_or(SOURCE_DEFAULT));
         let checked = Checked {
             tenant,
-            id: self.route(&attributes.event_type, tenant),
+            id,
             value: 0..body.len(),
             event_id: event_id.clone(),
             source,
             minted,
-            timed: attributes.time.is_some(),
+            timed,
             duplicate_of: None,
         };
         checks.events.push(Entry { id: Some(event_id), verdict: Ok(checked) });
-        checks.attributes = Some(attributes);
-        checks
     }
 
     fn route(&self, event_type: &str, tenant: TenantId) -> shared::position::PartitionId {
@@ -211,19 +236,4 @@ impl Shared {
 fn trimmed(body: &[u8]) -> Range<usize> {
     let start = body.len() - body.trim_ascii_start().len();
     start..start + body.trim_ascii().len()
-}
-
-/// An event with the id and source of an earlier one of the request is not appended again.
-fn mark_duplicates(checks: &mut Checks) {
-    if checks.events.len() < 2 {
-        return;
-    }
-    let Checks { events, text, .. } = checks;
-    let mut first = HashMap::with_capacity(events.len());
-    for (index, entry) in events.iter_mut().enumerate() {
-        let Ok(checked) = &mut entry.verdict else { continue };
-        let identity = (&text[checked.source.clone()], &text[checked.event_id.clone()]);
-        checked.duplicate_of = first.get(&identity).copied();
-        first.entry(identity).or_insert(index);
-    }
 }

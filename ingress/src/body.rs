@@ -1,54 +1,33 @@
 //! Reading a body: into a pooled buffer, inside its bounds, within its time.
-//!
-//! The buffers come back to their thread's pool, which is bounded in number and in what each keeps.
 
-use std::cell::RefCell;
 use std::time::Duration;
 
 use http_body_util::BodyExt;
 use hyper::body::{Body as _, Incoming};
 
 use crate::budget::Reserved;
+use crate::pool::Reusable;
 use crate::reject::{Bound, Reject};
 
-/// Buffers kept per thread.
-const POOLED_MAX: usize = 64;
-/// A buffer that grew larger is given back to the allocator.
-const POOLED_BYTES_MAX: usize = 256 * 1024;
 /// What of a refused body is read and thrown away, so that the answer is not lost in a reset.
 const DISCARD_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// And for how long.
 const DISCARD_TIME_MAX: Duration = Duration::from_secs(1);
 
-/// A thread's buffers.
+/// A body, or what it inflates to.
 #[derive(Debug, Default)]
-pub(crate) struct Pool(RefCell<Vec<Vec<u8>>>);
-
-/// A body, or what it inflates to; goes back to the pool on drop.
-#[derive(Debug)]
-pub(crate) struct Buffer<'p> {
-    pool: &'p Pool,
+pub(crate) struct Buffer {
     /// The bytes.
     pub bytes: Vec<u8>,
 }
 
-impl Pool {
-    /// An empty buffer.
-    pub fn take(&self) -> Buffer<'_> {
-        let bytes = self.0.borrow_mut().pop().unwrap_or_default();
-        debug_assert!(bytes.is_empty());
-        Buffer { pool: self, bytes }
+impl Reusable for Buffer {
+    fn reset(&mut self) {
+        self.bytes.clear();
     }
-}
 
-impl Drop for Buffer<'_> {
-    fn drop(&mut self) {
-        let mut bytes = std::mem::take(&mut self.bytes);
-        let mut pooled = self.pool.0.borrow_mut();
-        if pooled.len() < POOLED_MAX && bytes.capacity() <= POOLED_BYTES_MAX {
-            bytes.clear();
-            pooled.push(bytes);
-        }
+    fn bytes(&self) -> usize {
+        self.bytes.capacity()
     }
 }
 

@@ -1,21 +1,23 @@
 //! What the pipeline works with: shared by all threads, and a thread's own buffers.
 
-use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 
 use shared::clock::Clock;
 use shared::config::IngressConfig;
-use shared::log::Log;
+use shared::log::{AcksPool, Log};
 use shared::metrics::Registry;
 use shared::route::Router;
 
-use crate::body::Pool;
+use crate::body::Buffer;
 use crate::budget::Budget;
 use crate::cors::Cors;
+use crate::desk::Desk;
 use crate::live::{Live, Policy, View};
 use crate::metrics::{Metrics, Registered};
+use crate::pool::{Pool, Pooled};
 use crate::schema::SchemaError;
+use crate::stationery::Stationery;
 use crate::tape::{JsonBounds, Parser};
 
 /// One ingress: configuration, ready to use, and the log.
@@ -50,9 +52,14 @@ pub(crate) struct Core {
     /// The policy in effect.
     pub view: View,
     /// Buffers for bodies.
-    pub pool: Pool,
-    /// The parser; borrowed only between two awaits.
-    pub parser: RefCell<Parser>,
+    pub pool: Pool<Buffer>,
+    /// What requests work on.
+    pub desks: Pool<Desk>,
+    /// What they wait for the log with.
+    pub acks: AcksPool,
+    /// What they are answered on.
+    pub stationery: Stationery,
+    parsers: Pool<Parser>,
 }
 
 impl Shared {
@@ -83,12 +90,28 @@ impl Shared {
 impl Core {
     /// The part of one thread.
     pub fn new(shared: Arc<Shared>) -> Self {
-        let bounds = JsonBounds {
-            depth_max: shared.config.json_depth_max,
-            members_max: shared.config.json_members_max,
-        };
         let view = View::of(&shared.live);
-        let parser = Parser::with_profile(bounds, shared.config.json_profile);
-        Self { shared, view, pool: Pool::default(), parser: RefCell::new(parser) }
+        Self {
+            shared,
+            view,
+            pool: Pool::default(),
+            desks: Pool::default(),
+            acks: AcksPool::default(),
+            stationery: Stationery::default(),
+            parsers: Pool::default(),
+        }
+    }
+
+    /// A parser. Nearly always the same one: only a request that gives way in the middle of its
+    /// events keeps one while others need theirs.
+    pub fn parser(&self) -> Pooled<'_, Parser> {
+        let config = &self.shared.config;
+        self.parsers.take_or_else(|| {
+            let bounds = JsonBounds {
+                depth_max: config.json_depth_max,
+                members_max: config.json_members_max,
+            };
+            Parser::with_profile(bounds, config.json_profile)
+        })
     }
 }

@@ -1,7 +1,10 @@
 //! The types that narrow along the way: a body, its checked events, and what a record will carry.
 
+use std::fmt::{Display, Write};
+use std::hash::{BuildHasher, RandomState};
 use std::ops::Range;
 
+use hashbrown::HashTable;
 use shared::position::PartitionId;
 use shared::tenant::TenantId;
 use uuid::Uuid;
@@ -30,21 +33,65 @@ pub(crate) struct Checked {
     pub duplicate_of: Option<usize>,
 }
 
-/// The attributes of an event whose value does not carry them (CloudEvents binary mode).
+impl Checked {
+    /// Tells it from the request's other events.
+    fn identity<'t>(&self, text: &'t str) -> (&'t str, &'t str) {
+        (&text[self.source.clone()], &text[self.event_id.clone()])
+    }
+}
+
+/// The attributes of an event whose value does not carry them (CloudEvents binary mode): places in
+/// one text, which is used again for the next such event.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Attributes {
+    text: String,
     /// `ce_id`
-    pub id: Option<String>,
-    /// `ce_type`
-    pub event_type: String,
+    pub id: Option<Place>,
+    /// `ce_type`; nothing where there are no attributes.
+    pub event_type: Option<Place>,
     /// `ce_source`
-    pub source: Option<String>,
+    pub source: Option<Place>,
     /// `ce_subject`
-    pub subject: Option<String>,
+    pub subject: Option<Place>,
     /// `ce_time`
-    pub time: Option<String>,
+    pub time: Option<Place>,
     /// Further attributes, named as record headers: `ce_…`.
-    pub extensions: Vec<(String, String)>,
+    pub extensions: Vec<(Place, Place)>,
+}
+
+/// Where a text stands.
+pub(crate) type Place = Range<usize>;
+
+impl Attributes {
+    /// Keeps a text, or what is written as one.
+    pub fn keep(&mut self, text: impl Display) -> Place {
+        let start = self.text.len();
+        write!(self.text, "{text}").expect("a string takes every text");
+        start..self.text.len()
+    }
+
+    /// The text at a place.
+    pub fn get(&self, place: &Place) -> &str {
+        &self.text[place.clone()]
+    }
+
+    /// The text at a place that may be missing.
+    pub fn find(&self, place: Option<&Place>) -> Option<&str> {
+        place.map(|place| self.get(place))
+    }
+
+    /// `ce_type`; empty where there is none.
+    pub fn event_type(&self) -> &str {
+        self.find(self.event_type.as_ref()).unwrap_or_default()
+    }
+
+    fn reset(&mut self) {
+        let (mut text, mut extensions) =
+            (std::mem::take(&mut self.text), std::mem::take(&mut self.extensions));
+        text.clear();
+        extensions.clear();
+        *self = Self { text, extensions, ..Self::default() };
+    }
 }
 
 /// One event of a request.
@@ -67,7 +114,10 @@ pub(crate) struct Checks {
     /// per event.
     pub text: String,
     /// The attributes of the one event of a request in binary form.
-    pub attributes: Option<Attributes>,
+    pub attributes: Attributes,
+    /// The first event of each identity, by its hash.
+    first: HashTable<usize>,
+    hasher: RandomState,
 }
 
 impl Checks {
@@ -85,5 +135,54 @@ impl Checks {
         let start = self.text.len();
         self.text.push_str(id);
         start..self.text.len()
+    }
+    /// Marks each event with the identity of an earlier one of the request: it is not appended again.
+    /// The hash is keyed, so that no sender can choose ids that collide.
+    pub fn mark_duplicates(&mut self) {
+        let Self { events, text, first, hasher, .. } = self;
+        if events.len() < 2 {
+            return;
+        }
+        for index in 0..events.len() {
+            let Ok(checked) = &events[index].verdict else { continue };
+            let identity = checked.identity(text);
+            let same = |other: &usize| {
+                let other = events[*other].verdict.as_ref();
+                other.is_ok_and(|other| other.identity(text) == identity)
+            };
+            let hash = hasher.hash_one(identity);
+            match first.find(hash, same).copied() {
+                Some(earlier) => {
+                    let checked = events[index].verdict.as_mut();
+                    checked.expect("looked at above").duplicate_of = Some(earlier);
+                }
+                None => {
+                    let hash_of = |other: &usize| {
+                        let other = events[*other].verdict.as_ref();
+                        hasher.hash_one(other.expect("only such are kept").identity(text))
+                    };
+                    first.insert_unique(hash, index, hash_of);
+                }
+            }
+        }
+    }
+
+    /// Forgets everything but the room.
+    pub fn reset(&mut self) {
+        let Self { events, warnings, text, attributes, first, hasher: _ } = self;
+        events.clear();
+        *warnings = 0;
+        text.clear();
+        attributes.reset();
+        first.clear();
+    }
+
+    /// The room in bytes.
+    pub fn bytes(&self) -> usize {
+        self.events.capacity() * size_of::<Entry>()
+            + self.text.capacity()
+            + self.attributes.text.capacity()
+            + self.attributes.extensions.capacity() * size_of::<(Place, Place)>()
+            + self.first.capacity() * size_of::<usize>()
     }
 }

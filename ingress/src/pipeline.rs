@@ -10,8 +10,6 @@ use http::header::{CONNECTION, EXPECT, HeaderValue};
 use http::request::Parts;
 use http::{Request, Version};
 use hyper::body::{Body as _, Incoming};
-use jiff::Timestamp;
-use shared::clock::Millis;
 use shared::tenant::TenantId;
 
 use crate::answer;
@@ -34,6 +32,7 @@ use crate::signature::Claimed;
 use crate::source::Source;
 use crate::tally::Tally;
 use crate::tape::Parsed;
+use crate::turn::Turn;
 
 /// Who posts, and so how the body is read.
 enum Sender<'s> {
@@ -68,6 +67,7 @@ pub(crate) async fn handle(core: &Core, peer: &Peer, request: Request<Incoming>)
     if parts.version < Version::HTTP_2 && core.shared.draining.load(Ordering::Relaxed) {
         answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
+    core.stationery.keep(parts.headers);
     answer
 }
 
@@ -103,31 +103,30 @@ async fn way(
     let mut plain = core.pool.take();
     let body = inflated(shared, coding, &raw.bytes, &mut reserved, &mut plain.bytes)?;
 
+    let mut desk = core.desks.take();
     let started = Instant::now();
-    let mut checks = check(core, &policy, &sender, parts, body)?;
-    observe_checks(shared, &checks, started);
+    let mut turn = Turn::since(started);
+    check(core, &policy, &sender, parts, body, &mut desk.checks, &mut turn).await?;
+    observe_checks(shared, &desk.checks, started);
     if wishes.dry_run {
-        let became = append::rehearsed(&mut checks);
-        return Ok(answer::compose(&checks, &became, wishes));
+        append::rehearse(&mut desk);
+        return Ok(answer::compose(&core.stationery, &desk, wishes));
     }
     let body = if body.is_empty() { binary::NO_DATA } else { body };
-    tally.received(checks.events.len());
+    tally.received(desk.checks.events.len());
 
-    let at = shared.clock.now();
-    let at_text = rfc3339(at);
-    let trace = head::trace(&parts.headers);
+    let received = Received { at: shared.clock.now(), trace: head::trace(&parts.headers) };
     let started = Instant::now();
     tally.appended();
-    let received = Received { at, at_text: &at_text, trace };
-    let appended = append::append(&shared.log, &checks, body, received);
+    let appended = append::append(core, &mut desk, body, received);
     // The log has copied what it keeps: the buffers serve others while the request waits.
     drop((plain, raw, reserved));
     appended.settled(shared.config.request_timeout).await;
     shared.metrics.append_seconds.observe(started.elapsed().as_secs_f64());
 
-    let became = appended.became(&mut checks);
-    answer::settle(tally, &became);
-    Ok(answer::compose(&checks, &became, wishes))
+    appended.tell(&mut desk);
+    answer::settle(tally, &desk.became);
+    Ok(answer::compose(&core.stationery, &desk, wishes))
 }
 
 /// Everything that can be refused for the head alone.
@@ -199,42 +198,48 @@ fn inflated<'b>(
 }
 
 /// The verdicts on the body's events.
-fn check(
+async fn check(
     core: &Core,
     policy: &Policy,
     sender: &Sender<'_>,
     parts: &Parts,
     body: &[u8],
-) -> Result<Checks, Reject> {
+    checks: &mut Checks,
+    turn: &mut Turn,
+) -> Result<(), Reject> {
     let shared = &*core.shared;
-    let parser = &mut *core.parser.borrow_mut();
+    let parser = &mut *core.parser();
     match *sender {
         Sender::Key { tenant, shape: Shape::Binary } => {
-            let attributes = binary::attributes(&parts.headers, tenant)?;
+            let attributes = &mut checks.attributes;
+            binary::attributes(&parts.headers, tenant, attributes)?;
             let parsed = if body.is_empty() { None } else { Some(parser.parse(body)?) };
             let data = parsed.as_ref().map(Parsed::root);
             if let Some(data) = data {
                 shared.check_event(data, body)?;
             }
-            let schema = policy.schemas.find(tenant, &attributes.event_type)?;
-            let verdict = schema.map(|one| one.check(data, &attributes.event_type));
+            let schema = policy.schemas.find(tenant, attributes.event_type())?;
+            let verdict = schema.map(|one| one.check(data, attributes.event_type()));
             let warning = verdict.transpose()?.unwrap_or_default();
             let value = if body.is_empty() { binary::NO_DATA } else { body };
-            Ok(shared.check_binary(tenant, attributes, value, warning))
+            shared.enter_binary(tenant, value, warning, checks);
+            Ok(())
         }
         Sender::Key { tenant, shape } => {
-            Checker { shared, policy, tenant, shape }.check(parser, body)
+            let checker = Checker { shared, policy, tenant, shape };
+            checker.check(parser, body, checks, turn).await
         }
         Sender::Source { source, .. } => {
+            let attributes = &mut checks.attributes;
             let parsed = parser.parse(body)?;
             let data = parsed.root();
             shared.check_event(data, body)?;
-            let (tenant, attributes, short_type) = source.attributes(&parts.headers, data)?;
-            let verdict = source
-                .schema(&short_type)?
-                .map(|one| one.check(Some(data), &attributes.event_type));
+            let tenant = source.read(&parts.headers, data, attributes)?;
+            let schema = source.schema(attributes.event_type())?;
+            let verdict = schema.map(|one| one.check(Some(data), attributes.event_type()));
             let warning = verdict.transpose()?.unwrap_or_default();
-            Ok(shared.check_binary(tenant, attributes, body, warning))
+            shared.enter_binary(tenant, body, warning, checks);
+            Ok(())
         }
     }
 }
@@ -245,10 +250,6 @@ fn observe_checks(shared: &Shared, checks: &Checks, started: Instant) {
     if checks.warnings > 0 {
         shared.metrics.schema_warnings.inc_by(checks.warnings);
     }
-}
-
-fn rfc3339(at: Millis) -> String {
-    Timestamp::from_millisecond(at.0).unwrap_or_default().to_string()
 }
 
 /// Reads on where the sender is still sending: leaving bytes unread resets the connection, or the

@@ -3,24 +3,45 @@
 use crate::reject::Reject;
 use crate::tape::Item;
 
-/// The value at `pointer`. A repeated member on the way there is refused: two readers of the body
-/// would see two events.
-pub(crate) fn find<'t>(root: Item<'t>, pointer: &str) -> Result<Option<Item<'t>>, Reject> {
-    let mut item = root;
-    for token in pointer.split('/').skip(1) {
-        let token = token.replace("~1", "/").replace("~0", "~");
-        let next = if item.members().is_some() {
-            member(item, &token)?
-        } else {
-            let index = token.parse::<usize>().ok();
-            index.and_then(|index| item.elements().and_then(|mut elements| elements.nth(index)))
+/// A pointer, split and unescaped once.
+#[derive(Clone, Debug)]
+pub(crate) struct Pointer(Vec<Token>);
+
+#[derive(Clone, Debug)]
+struct Token {
+    name: String,
+    /// Where it can be one: the index of an element.
+    index: Option<usize>,
+}
+
+impl Pointer {
+    /// Of a text that the configuration has checked.
+    pub fn parse(text: &str) -> Self {
+        let token = |token: &str| {
+            let name = token.replace("~1", "/").replace("~0", "~");
+            Token { index: name.parse().ok(), name }
         };
-        match next {
-            Some(next) => item = next,
-            None => return Ok(None),
-        }
+        Self(text.split('/').skip(1).map(token).collect())
     }
-    Ok(Some(item))
+
+    /// The value there. A repeated member on the way is refused: two readers of the body would see
+    /// two events.
+    pub fn find<'t>(&self, root: Item<'t>) -> Result<Option<Item<'t>>, Reject> {
+        let mut item = root;
+        for token in &self.0 {
+            let next = if item.members().is_some() {
+                member(item, &token.name)?
+            } else {
+                let elements = item.elements();
+                token.index.and_then(|index| elements.and_then(|mut elements| elements.nth(index)))
+            };
+            match next {
+                Some(next) => item = next,
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(item))
+    }
 }
 
 fn member<'t>(object: Item<'t>, name: &str) -> Result<Option<Item<'t>>, Reject> {
@@ -42,7 +63,8 @@ mod tests {
         let mut parser = Parser::new(JsonBounds { depth_max: 64, members_max: 64 });
         let parsed = parser.parse(text).expect("valid");
         let check = |pointer: &str, expected: Result<Option<serde_json::Value>, Reject>| {
-            let found = find(parsed.root(), pointer).map(|item| item.map(Item::to_value));
+            let found =
+                Pointer::parse(pointer).find(parsed.root()).map(|item| item.map(Item::to_value));
             assert_eq!(found, expected, "{pointer}");
         };
         check("/a/b~1c/1/d", Ok(Some("x".into())));

@@ -1,15 +1,16 @@
 //! A webhook source: where its events' attributes come from, as its configuration says.
 
 use std::collections::HashMap;
+use std::fmt;
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 use shared::config::{Extract, SourceConfig};
 use shared::tenant::TenantId;
 use simd_json::StaticNode;
 
 use crate::envelope::check_text;
 use crate::event::Attributes;
-use crate::pointer;
+use crate::pointer::Pointer;
 use crate::reject::Reject;
 use crate::schema::{Schema, SchemaError};
 use crate::tape::Item;
@@ -19,6 +20,10 @@ use crate::tape::Item;
 pub(crate) struct Source {
     /// What was configured.
     pub config: SourceConfig,
+    id: Origin,
+    event_type: Origin,
+    tenant: Vec<Origin>,
+    entity: Vec<Origin>,
     schemas: SourceSchemas,
 }
 
@@ -46,52 +51,59 @@ impl Source {
                 schema.mode,
             )?),
         };
-        Ok(Self { config: config.clone(), schemas })
+        Ok(Self {
+            config: config.clone(),
+            id: Origin::of(&config.id),
+            event_type: Origin::of(&config.event_type),
+            tenant: config.tenant.iter().map(Origin::of).collect(),
+            entity: config.entity.iter().map(Origin::of).collect(),
+            schemas,
+        })
     }
 
-    /// Reads the attributes and the tenant.
-    pub fn attributes(
+    /// Reads the attributes, and the tenant.
+    pub fn read(
         &self,
         headers: &HeaderMap,
         body: Item<'_>,
-    ) -> Result<(TenantId, Attributes, String), Reject> {
-        let config = &self.config;
-        let one = |place: &Extract, missing| {
-            let found = extract(place, headers, body)?;
-            let found = found.ok_or(Reject::Attribute(missing))?;
-            check_text(&found).map_err(|_| Reject::Attribute(missing))?;
-            Ok::<_, Reject>(found)
+        attributes: &mut Attributes,
+    ) -> Result<TenantId, Reject> {
+        let mut one = |source: &Origin, prefix: &str, missing| {
+            let found = source.find(headers, body)?.ok_or(Reject::Attribute(missing))?;
+            let place = attributes.keep(format_args!("{prefix}{found}"));
+            let found = &attributes.get(&place)[prefix.len()..];
+            check_text(found).map_err(|_| Reject::Attribute(missing))?;
+            Ok::<_, Reject>(place)
         };
-        let id = one(&config.id, "the id is missing, empty or too long")?;
-        let short_type = one(&config.event_type, "the type is missing, empty or too long")?;
-        let mut tenant = config.tenant_default;
-        for place in &config.tenant {
-            let found = extract(place, headers, body)?;
-            if let Some(found) = found.and_then(|name| TenantId::parse(&name).ok()) {
+        let id = one(&self.id, "", "the id is missing, empty or too long")?;
+        let prefix = self.config.type_prefix.as_str();
+        let event_type = one(&self.event_type, prefix, "the type is missing, empty or too long")?;
+        let mut tenant = self.config.tenant_default;
+        for origin in &self.tenant {
+            let Some(found) = origin.find(headers, body)? else { continue };
+            let name = attributes.keep(found);
+            if let Ok(found) = TenantId::parse(attributes.get(&name)) {
                 tenant = Some(found);
                 break;
             }
         }
         let tenant = tenant.ok_or(Reject::Attribute("no tenant can be found"))?;
-        let mut subject = None;
-        for place in &config.entity {
-            subject = extract(place, headers, body)?.filter(|found| check_text(found).is_ok());
-            if subject.is_some() {
+        for origin in &self.entity {
+            let Some(found) = origin.find(headers, body)? else { continue };
+            let subject = attributes.keep(found);
+            if check_text(attributes.get(&subject)).is_ok() {
+                attributes.subject = Some(subject);
                 break;
             }
         }
-        let attributes = Attributes {
-            id: Some(id),
-            event_type: format!("{}{short_type}", config.type_prefix),
-            source: Some(config.source.clone()),
-            subject,
-            ..Attributes::default()
-        };
-        Ok((tenant, attributes, short_type))
+        attributes.source = Some(attributes.keep(&self.config.source));
+        (attributes.id, attributes.event_type) = (Some(id), Some(event_type));
+        Ok(tenant)
     }
 
-    /// The schema of a type, by the text that was extracted.
-    pub fn schema(&self, short_type: &str) -> Result<Option<&Schema>, Reject> {
+    /// The schema of a type, by its text without the prefix.
+    pub fn schema(&self, event_type: &str) -> Result<Option<&Schema>, Reject> {
+        let short_type = event_type.strip_prefix(&self.config.type_prefix).unwrap_or(event_type);
         match &self.schemas {
             SourceSchemas::None => Ok(None),
             SourceSchemas::Whole(schema) => Ok(Some(schema)),
@@ -102,21 +114,62 @@ impl Source {
     }
 }
 
-/// A text, or an integer as text; anything else is not there.
-fn extract(place: &Extract, headers: &HeaderMap, body: Item<'_>) -> Result<Option<String>, Reject> {
-    match place {
-        Extract::Header(name) => {
-            let value = headers.get(name.as_str()).and_then(|value| value.to_str().ok());
-            Ok(value.map(str::to_owned))
+/// Where an attribute stands, ready to be looked up.
+#[derive(Debug)]
+enum Origin {
+    Header(HeaderName),
+    Body(Pointer),
+    /// A name that no header can have.
+    Nowhere,
+}
+
+/// A text, or an integer as text.
+enum Found<'f> {
+    Text(&'f str),
+    Signed(i64),
+    Unsigned(u64),
+}
+
+impl Origin {
+    fn of(extract: &Extract) -> Self {
+        match extract {
+            Extract::Header(name) => {
+                HeaderName::try_from(name.as_str()).map_or(Self::Nowhere, Self::Header)
+            }
+            Extract::Pointer(text) => Self::Body(Pointer::parse(text)),
         }
-        Extract::Pointer(place) => {
-            let Some(item) = pointer::find(body, place)? else { return Ok(None) };
-            Ok(match (item.as_str(), item.as_static()) {
-                (Some(text), _) => Some(text.to_owned()),
-                (_, Some(StaticNode::I64(number))) => Some(number.to_string()),
-                (_, Some(StaticNode::U64(number))) => Some(number.to_string()),
-                _ => None,
-            })
+    }
+
+    /// Anything but a text or an integer is not there.
+    fn find<'f>(
+        &self,
+        headers: &'f HeaderMap,
+        body: Item<'f>,
+    ) -> Result<Option<Found<'f>>, Reject> {
+        match self {
+            Self::Header(name) => {
+                Ok(headers.get(name).and_then(|value| value.to_str().ok()).map(Found::Text))
+            }
+            Self::Body(pointer) => {
+                let Some(item) = pointer.find(body)? else { return Ok(None) };
+                Ok(match (item.as_str(), item.as_static()) {
+                    (Some(text), _) => Some(Found::Text(text)),
+                    (_, Some(StaticNode::I64(number))) => Some(Found::Signed(number)),
+                    (_, Some(StaticNode::U64(number))) => Some(Found::Unsigned(number)),
+                    _ => None,
+                })
+            }
+            Self::Nowhere => Ok(None),
+        }
+    }
+}
+
+impl fmt::Display for Found<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(text) => f.write_str(text),
+            Self::Signed(number) => number.fmt(f),
+            Self::Unsigned(number) => number.fmt(f),
         }
     }
 }

@@ -56,6 +56,9 @@ impl<'m> Tally<'m> {
 
     /// So many events leave with this outcome.
     pub fn enter(&self, outcome: Outcome, code: Option<&str>, events: u64) {
+        if events == 0 {
+            return;
+        }
         let open = self.open.get();
         debug_assert!(events <= open.events, "an event leaves once");
         self.metrics.received.inc_by(events);

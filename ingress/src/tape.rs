@@ -9,11 +9,9 @@ use serde::de::IgnoredAny;
 use shared::config::JsonProfile;
 use simd_json::{Buffers, ErrorType, INPUT_PADDING, Node, StaticNode, Tape};
 
+use crate::pool::Reusable;
 use crate::reject::{Bound, Reject};
 use crate::stand_in;
-
-/// A copy that grew larger than this is given back after its request.
-const KEPT_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// A thread's parser and its buffers.
 pub(crate) struct Parser {
@@ -67,10 +65,6 @@ impl Parser {
 
     /// Parses one JSON text.
     pub fn parse(&mut self, text: &[u8]) -> Result<Parsed<'_>, Reject> {
-        let capacity = self.copy.capacity().max(self.mended.capacity());
-        if capacity > KEPT_BYTES_MAX && text.len() < KEPT_BYTES_MAX {
-            *self = Self::with_profile(self.bounds, self.profile);
-        }
         let Self { copy, mended, buffers, home, bounds, profile } = self;
         refill(copy, text);
         let mut tape = std::mem::replace(home, Tape(Vec::new())).reset();
@@ -95,6 +89,17 @@ fn refill(copy: &mut Vec<u8>, text: &[u8]) {
     copy.reserve(text.len() + INPUT_PADDING);
     copy.extend_from_slice(text);
     copy.resize(text.len() + INPUT_PADDING, 0);
+}
+
+impl Reusable for Parser {
+    fn reset(&mut self) {}
+
+    fn bytes(&self) -> usize {
+        // The structural indexes and the tape grow with the text; at most as many as it has bytes.
+        self.copy.capacity() * (1 + size_of::<u32>())
+            + self.mended.capacity()
+            + self.home.0.capacity() * size_of::<Node<'_>>()
+    }
 }
 
 impl Parsed<'_> {

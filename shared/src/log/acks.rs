@@ -72,7 +72,7 @@ struct Shared {
     /// At least as many as there are records.
     outcomes: Vec<Slot>,
     open: AtomicUsize,
-    refusals: AtomicUsize,
+    failed: AtomicUsize,
     waker: AtomicWaker,
 }
 
@@ -140,7 +140,7 @@ impl Shared {
             self.outcomes.resize_with(records, Slot::default);
         }
         *self.open.get_mut() = records;
-        *self.refusals.get_mut() = 0;
+        *self.failed.get_mut() = 0;
         // The waker of a request that went away, if it left one.
         self.waker.take();
     }
@@ -204,8 +204,8 @@ impl Acks {
     }
 
     /// How many tickets have been settled with an error until now.
-    pub fn refusals(&self) -> usize {
-        self.shared.refusals.load(Ordering::Relaxed)
+    pub fn failed(&self) -> usize {
+        self.shared.failed.load(Ordering::Relaxed)
     }
 
     /// The outcome of record `index` as far as it is known: a ticket that is still open (the
@@ -226,7 +226,7 @@ impl Ticket {
         let Some(shared) = self.shared.take() else { return };
         shared.outcomes[self.index].settle(outcome);
         if outcome.is_err() {
-            shared.refusals.fetch_add(1, Ordering::Relaxed);
+            shared.failed.fetch_add(1, Ordering::Relaxed);
         }
         if shared.open.fetch_sub(1, Ordering::AcqRel) == 1 {
             let waker = shared.waker.take();
@@ -304,7 +304,7 @@ mod tests {
             let acks = Acks::new(1);
             acks.ticket(0).settle(outcome);
             assert_eq!(acks.outcome(0), outcome);
-            assert_eq!(acks.refusals(), usize::from(outcome.is_err()));
+            assert_eq!(acks.failed(), usize::from(outcome.is_err()));
         }
     }
 
@@ -342,7 +342,7 @@ mod tests {
         let acks = pool.take(3);
         assert_eq!(Arc::as_ptr(&acks.shared), first, "nobody else has it");
         assert!(!acks.is_settled());
-        assert_eq!(acks.refusals(), 0);
+        assert_eq!(acks.failed(), 0);
         for index in 0..3 {
             assert_eq!(acks.outcome(index), Err(AppendError::Unknown));
         }

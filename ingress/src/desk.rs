@@ -1,0 +1,43 @@
+//! What one request works on, from the verdicts on its events to its answer: lists that keep their
+//! room from request to request.
+
+use shared::position::PartitionId;
+
+use crate::append::{Became, Fate};
+use crate::event::Checks;
+use crate::pool::Reusable;
+
+/// One request's.
+#[derive(Debug, Default)]
+pub(crate) struct Desk {
+    /// The verdicts.
+    pub checks: Checks,
+    /// How each event went to the log.
+    pub fates: Vec<Fate>,
+    /// Partitions that take no more events of this request.
+    pub refused: Vec<PartitionId>,
+    /// What became of each event.
+    pub became: Vec<Became>,
+    /// The receive time in RFC 3339.
+    pub at_text: String,
+}
+
+impl Reusable for Desk {
+    fn reset(&mut self) {
+        let Self { checks, fates, refused, became, at_text } = self;
+        checks.reset();
+        fates.clear();
+        refused.clear();
+        became.clear();
+        at_text.clear();
+    }
+
+    fn bytes(&self) -> usize {
+        let Self { checks, fates, refused, became, at_text } = self;
+        checks.bytes()
+            + fates.capacity() * size_of::<Fate>()
+            + refused.capacity() * size_of::<PartitionId>()
+            + became.capacity() * size_of::<Became>()
+            + at_text.capacity()
+    }
+}
