@@ -13,6 +13,7 @@ use crate::core::Shared;
 use crate::elements;
 use crate::envelope;
 use crate::event::{Checked, Checks, Entry};
+use crate::grant::Grant;
 use crate::head::Shape;
 use crate::live::Policy;
 use crate::reject::{Bound, Reject};
@@ -20,15 +21,15 @@ use crate::storable;
 use crate::tape::{Item, Parser};
 use crate::turn::Turn;
 
-/// Checks the structured events of one tenant's body.
+/// Checks the structured events of one sender's body.
 #[derive(Debug)]
 pub(crate) struct Checker<'c> {
     /// Routes, bounds.
     pub shared: &'c Shared,
     /// Schemas.
     pub policy: &'c Policy,
-    /// Whose events.
-    pub tenant: TenantId,
+    /// What the sender may write.
+    pub grant: &'c Grant,
     /// How the body is divided.
     pub shape: Shape,
 }
@@ -156,19 +157,22 @@ impl Checker<'_> {
     ) -> Result<Checked, Reject> {
         self.shared.check_event(item, &body[at.clone()])?;
         let specversion_needed = matches!(self.shape, Shape::Structured | Shape::Batch);
-        let envelope = envelope::read(item, self.tenant, specversion_needed)?;
+        let envelope = envelope::read(item, specversion_needed)?;
         *id = envelope.id.map(|id| checks.keep(id));
-        if let Some(schema) = self.policy.schemas.find(self.tenant, envelope.event_type)? {
+        let tenant = self.grant.tenant(envelope.tenant)?;
+        let source = envelope.source.unwrap_or(SOURCE_DEFAULT);
+        self.grant.check(envelope.event_type, source, &self.shared.router)?;
+        if let Some(schema) = self.policy.schemas.find(tenant, envelope.event_type)? {
             checks.warnings += u64::from(schema.check(envelope.data, envelope.event_type)?);
         }
         let minted = id.is_none();
         let event_id = id.get_or_insert_with(|| checks.mint()).clone();
         Ok(Checked {
-            tenant: self.tenant,
-            id: self.shared.route(envelope.event_type, self.tenant),
+            tenant,
+            id: self.shared.route(envelope.event_type, tenant),
             value: at,
             event_id,
-            source: checks.keep(envelope.source.unwrap_or(SOURCE_DEFAULT)),
+            source: checks.keep(source),
             minted,
             timed: envelope.time.is_some(),
             duplicate_of: None,

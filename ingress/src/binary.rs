@@ -5,7 +5,6 @@ use std::borrow::Cow;
 
 use http::HeaderMap;
 use shared::log::HEADERS_MAX;
-use shared::tenant::TenantId;
 
 use crate::envelope::{check_text, is_rfc3339};
 use crate::event::Attributes;
@@ -20,11 +19,7 @@ const OWN_HEADERS: usize = 9;
 pub(crate) const NO_DATA: &[u8] = b"null";
 
 /// Reads the attributes.
-pub(crate) fn attributes(
-    headers: &HeaderMap,
-    tenant: TenantId,
-    attributes: &mut Attributes,
-) -> Result<(), Reject> {
+pub(crate) fn attributes(headers: &HeaderMap, attributes: &mut Attributes) -> Result<(), Reject> {
     let mut violations = Violations::default();
     for name in headers.keys() {
         let Some(attribute) = name.as_str().strip_prefix("ce-") else { continue };
@@ -52,8 +47,7 @@ pub(crate) fn attributes(
             "specversion" => {
                 violations.attribute(attribute, "const", "specversion is \"1.0\"");
             }
-            "tenant" if value == tenant.as_str() => {}
-            "tenant" => return Err(Reject::TenantForbidden),
+            "tenant" => attributes.tenant = Some(attributes.keep(value)),
             "id" => attributes.id = Some(attributes.keep(value)),
             "type" => attributes.event_type = Some(attributes.keep(value)),
             "source" => attributes.source = Some(attributes.keep(value)),
@@ -144,9 +138,8 @@ mod tests {
                 (name, HeaderValue::try_from(*value).expect("a valid value"))
             })
             .collect();
-        let tenant = TenantId::parse("acme").expect("a valid name");
         let mut found = Attributes::default();
-        let verdict = attributes(&headers, tenant, &mut found);
+        let verdict = attributes(&headers, &mut found);
         let verdict = verdict.map(|()| found).map_err(|reject| reject.row().code);
         assert_eq!(verdict, expected, "{pairs:?}");
     }
@@ -172,7 +165,10 @@ mod tests {
         check(&[version, ("ce-id", "1")], Err("invalid_envelope"));
         check(&[("ce-specversion", "0.3"), ("ce-type", "a")], Err("invalid_envelope"));
         check(&[version, ("ce-type", "a"), ("ce-time", "now")], Err("invalid_envelope"));
-        check(&[version, ("ce-type", "a"), ("ce-tenant", "other")], Err("tenant_forbidden"));
+        let mut owned = Attributes::default();
+        owned.event_type = Some(owned.keep("a"));
+        owned.tenant = Some(owned.keep("other"));
+        check(&[version, ("ce-type", "a"), ("ce-tenant", "other")], Ok(owned));
         check(&[version, ("ce-type", "a%00")], Err("malformed_request"));
         check(&[version, ("ce-type", "%ff")], Err("malformed_request"));
     }

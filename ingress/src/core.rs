@@ -13,6 +13,7 @@ use crate::body::Buffer;
 use crate::budget::Budget;
 use crate::cors::Cors;
 use crate::desk::Desk;
+use crate::fixed_limits::FailedLogins;
 use crate::live::{Live, Policy, View};
 use crate::metrics::{Metrics, Registered};
 use crate::pool::{Pool, Pooled};
@@ -27,6 +28,8 @@ pub(crate) struct Shared {
     pub config: IngressConfig,
     /// Who may post, from where, and what.
     pub live: Live,
+    /// Who has sent wrong credentials.
+    pub failed_logins: FailedLogins,
     /// Where events go.
     pub router: Router,
     /// Where records go.
@@ -73,7 +76,8 @@ impl Shared {
     ) -> Result<Self, SchemaError> {
         let metrics = Metrics::new(registry);
         Ok(Self {
-            live: Live::new(Policy::load(config)?, config, Registered::new(registry)),
+            live: Live::new(Policy::load(config, None)?, config, Registered::new(registry)),
+            failed_logins: FailedLogins::new(config.failed_logins_per_minute),
             budget: Budget::new(config.inflight_bytes_max, metrics.inflight_bytes.clone()),
             cors: Cors::new(&config.cors_origins),
             config: config.clone(),

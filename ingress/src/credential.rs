@@ -1,53 +1,91 @@
-//! Who posts: `Authorization: Bearer <id>.<secret>` against the configured keys.
+//! Who posts: `Authorization: Bearer <id>.<secret>` against the configured keys, or the verified
+//! certificate of the connection.
 //!
 //! Only hashes are kept. The secret is compared in constant time, and an unknown id costs the same
-//! as a wrong secret; neither is told apart in the answer.
+//! as a wrong secret; neither is told apart in the answer. Where a request shows a key, the key
+//! decides: the certificate may be that of a proxy in between.
 
 use std::collections::HashMap;
 
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use sha2::{Digest, Sha256};
-use shared::config::KeyConfig;
+use shared::config::{CertificateConfig, IngressConfig, KeyConfig};
 use shared::tenant::TenantId;
 use subtle::ConstantTimeEq;
 
+use crate::grant::Grant;
+use crate::peer::Peer;
 use crate::reject::Reject;
 
 /// The longest key that is hashed.
 const KEY_BYTES_MAX: usize = 512;
+/// Whose events they are that name no tenant, where nobody has to say who they are.
+const TENANT_OF_ANYBODY: &str = "insecure";
 
-/// The keys by id.
+/// The credentials there are.
 #[derive(Debug)]
-pub(crate) struct Keyring(HashMap<String, Key>);
+pub(crate) struct Keyring {
+    keys: HashMap<String, Key>,
+    certificates: HashMap<Box<str>, Grant>,
+    /// Everybody's, without any credential.
+    anybody: Option<Grant>,
+}
 
 #[derive(Debug)]
 struct Key {
     secret_sha256: [u8; 32],
-    tenant: TenantId,
+    grant: Grant,
 }
 
 impl Keyring {
-    /// The configured keys.
-    pub fn new(keys: &[KeyConfig]) -> Self {
+    /// The configured credentials, in the place of those before.
+    pub fn new(config: &IngressConfig, before: Option<&Self>) -> Self {
         let key = |key: &KeyConfig| {
-            (key.id.clone(), Key { secret_sha256: key.secret_sha256, tenant: key.tenant })
+            let same = before.and_then(|before| before.keys.get(&key.id));
+            let grant = Grant::new(&key.scopes, key.rate, same.map(|same| &same.grant));
+            (key.id.clone(), Key { secret_sha256: key.secret_sha256, grant })
         };
-        Self(keys.iter().map(key).collect())
+        let certificate = |certificate: &CertificateConfig| {
+            let name = certificate.san.as_str();
+            let same = before.and_then(|before| before.certificates.get(name));
+            (name.into(), Grant::new(&certificate.scopes, certificate.rate, same))
+        };
+        let anybody = || {
+            Grant::of_anybody(TenantId::parse(TENANT_OF_ANYBODY).expect("a literal that is a name"))
+        };
+        Self {
+            keys: config.keys.iter().map(key).collect(),
+            certificates: config.certificates.iter().map(certificate).collect(),
+            anybody: config.insecure.then(anybody),
+        }
     }
 
-    /// The tenant that the request's key writes for.
-    pub fn authenticate(&self, headers: &HeaderMap) -> Result<TenantId, Reject> {
-        let presented = bearer(headers).ok_or(Reject::Unauthorized)?;
-        let (id, secret) = presented.split_once('.').ok_or(Reject::Unauthorized)?;
+    /// What the sender of a request with these headers may write.
+    pub fn authenticate(&self, headers: &HeaderMap, peer: &Peer) -> Result<&Grant, Reject> {
+        if let Some(anybody) = &self.anybody {
+            return Ok(anybody);
+        }
+        let found = if headers.contains_key(AUTHORIZATION) {
+            self.key(headers)
+        } else {
+            self.certificate(peer)
+        };
+        found.ok_or(Reject::Unauthorized)
+    }
+
+    fn key(&self, headers: &HeaderMap) -> Option<&Grant> {
+        let (id, secret) = bearer(headers)?.split_once('.')?;
         let hash = Sha256::digest(secret.as_bytes());
-        let found = self.0.get(id);
+        let found = self.keys.get(id);
         let expected = found.map_or(&[0; 32], |key| &key.secret_sha256);
         let equal = bool::from(expected.ct_eq(hash.as_slice()));
-        match found {
-            Some(key) if equal => Ok(key.tenant),
-            Some(_) | None => Err(Reject::Unauthorized),
-        }
+        found.filter(|_| equal).map(|key| &key.grant)
+    }
+
+    /// The first of the certificate's names that is configured.
+    fn certificate(&self, peer: &Peer) -> Option<&Grant> {
+        peer.names().iter().find_map(|name| self.certificates.get(name))
     }
 }
 
@@ -64,32 +102,86 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
+    use shared::config::Scopes;
+
     use super::*;
+
+    fn tenant(name: &str) -> TenantId {
+        TenantId::parse(name).expect("a valid name")
+    }
+
+    fn ring(insecure: bool) -> Keyring {
+        let key = |id: &str, secret: &str, name: &str| {
+            let secret_sha256 = Sha256::digest(secret.as_bytes()).into();
+            let grant = Grant::new(&Scopes::of(tenant(name)), None, None);
+            (id.to_owned(), Key { secret_sha256, grant })
+        };
+        let certificates = [
+            ("spiffe://example/shop", Grant::new(&Scopes::of(tenant("mesh")), None, None)),
+            ("shop.example", Grant::new(&Scopes::of(tenant("shop")), None, None)),
+        ];
+        Keyring {
+            keys: [
+                key("k1", "s3cret", "acme"),
+                key("k1b", "n3w", "acme"),
+                key("k2", "x", "globex"),
+            ]
+            .into(),
+            certificates: certificates.map(|(name, grant)| (name.into(), grant)).into(),
+            anybody: insecure.then(|| Grant::of_anybody(tenant(TENANT_OF_ANYBODY))),
+        }
+    }
+
+    fn check(ring: &Keyring, values: &[&str], names: &[&str], expected: Option<&str>) {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(AUTHORIZATION, value.parse().expect("a valid header"));
+        }
+        let names = names.iter().map(|name| Box::from(*name)).collect();
+        let peer = Peer::new(Ipv4Addr::LOCALHOST.into(), names);
+        let found = ring.authenticate(&headers, &peer).and_then(|grant| grant.tenant(None));
+        let expected = expected.map(tenant).ok_or(Reject::Unauthorized);
+        assert_eq!(found, expected, "{values:?}");
+    }
 
     #[test]
     fn only_the_right_key_opens() {
-        let tenant = TenantId::parse("acme").expect("a valid name");
-        let secret_sha256 = Sha256::digest(b"s3cret").into();
-        let ring = Keyring::new(&[KeyConfig { id: "k1".to_owned(), secret_sha256, tenant }]);
-        let check = |values: &[&str], expected: Result<TenantId, Reject>| {
-            let mut headers = HeaderMap::new();
-            for value in values {
-                headers.append(AUTHORIZATION, value.parse().expect("a valid header"));
-            }
-            assert_eq!(ring.authenticate(&headers), expected, "{values:?}");
-        };
-        check(&["Bearer k1.s3cret"], Ok(tenant));
-        check(&["bearer  k1.s3cret"], Ok(tenant));
+        let ring = ring(false);
+        check(&ring, &["Bearer k1.s3cret"], &[], Some("acme"));
+        check(&ring, &["bearer  k1.s3cret"], &[], Some("acme"));
+        check(&ring, &["Bearer k1b.n3w"], &[], Some("acme"));
+        check(&ring, &["Bearer k2.x"], &[], Some("globex"));
         for wrong in [
             &[][..],
             &["Bearer k1.s3cre"],
-            &["Bearer k2.s3cret"],
+            &["Bearer k1.n3w"],
+            &["Bearer k3.s3cret"],
             &["Bearer k1"],
             &["Basic k1.s3cret"],
             &["Bearer k1.s3cret", "Bearer k1.s3cret"],
             &[""],
         ] {
-            check(wrong, Err(Reject::Unauthorized));
+            check(&ring, wrong, &[], None);
         }
+        let long = format!("Bearer k1.{}", "s".repeat(KEY_BYTES_MAX));
+        check(&ring, &[&long], &[], None);
+    }
+
+    #[test]
+    fn a_certificate_opens_where_no_key_is_shown() {
+        let ring = ring(false);
+        check(&ring, &[], &["shop.example"], Some("shop"));
+        check(&ring, &[], &["other.example", "spiffe://example/shop"], Some("mesh"));
+        check(&ring, &[], &["spiffe://example/shop/1"], None);
+        check(&ring, &["Bearer k2.x"], &["shop.example"], Some("globex"));
+        check(&ring, &["Bearer k2.y"], &["shop.example"], None);
+    }
+
+    #[test]
+    fn without_locks_everybody_is_let_in() {
+        check(&ring(true), &[], &[], Some("insecure"));
+        check(&ring(true), &["Bearer k1.wrong"], &[], Some("insecure"));
     }
 }

@@ -6,8 +6,6 @@
 
 use std::ops::Range;
 
-use shared::tenant::TenantId;
-
 use crate::reject::Reject;
 use crate::tape::Item;
 use crate::violation::Violations;
@@ -24,6 +22,8 @@ pub(crate) struct Envelope<'t> {
     pub event_type: &'t str,
     /// `source`
     pub source: Option<&'t str>,
+    /// `tenant`
+    pub tenant: Option<&'t str>,
     /// `time`
     pub time: Option<&'t str>,
     /// `data`
@@ -52,11 +52,7 @@ enum Presence {
 }
 
 /// Reads and checks an event. `specversion_needed`: the format promises it.
-pub(crate) fn read<'t>(
-    event: Item<'t>,
-    tenant: TenantId,
-    specversion_needed: bool,
-) -> Result<Envelope<'t>, Reject> {
+pub(crate) fn read(event: Item<'_>, specversion_needed: bool) -> Result<Envelope<'_>, Reject> {
     let mut violations = Violations::default();
     let Some(members) = event.members() else {
         violations.attribute("", "type", "an event is a JSON object");
@@ -69,11 +65,11 @@ pub(crate) fn read<'t>(
         id: text("id", found.id, Presence::Absent),
         event_type: text("type", found.event_type, Presence::Needed).unwrap_or_default(),
         source: text("source", found.source, Presence::Absent),
+        tenant: text("tenant", found.tenant, Presence::Absent),
         time: text("time", found.time, Presence::AbsentOrNull),
         data: found.data,
     };
     text("subject", found.subject, Presence::AbsentOrNull);
-    let owner = text("tenant", found.tenant, Presence::Absent);
     let presence = if specversion_needed { Presence::Needed } else { Presence::Absent };
     if text("specversion", found.specversion, presence).is_some_and(|version| version != "1.0") {
         violations.attribute("specversion", "const", "specversion is \"1.0\"");
@@ -81,12 +77,10 @@ pub(crate) fn read<'t>(
     if envelope.time.is_some_and(|time| !is_rfc3339(time)) {
         violations.attribute("time", "format", "time is an RFC 3339 date and time");
     }
-    if !violations.list.is_empty() {
-        return Err(Reject::Envelope(Box::new(violations)));
-    }
-    match owner {
-        Some(owner) if owner != tenant.as_str() => Err(Reject::TenantForbidden),
-        Some(_) | None => Ok(envelope),
+    if violations.list.is_empty() {
+        Ok(envelope)
+    } else {
+        Err(Reject::Envelope(Box::new(violations)))
     }
 }
 
@@ -226,10 +220,9 @@ mod tests {
     use crate::tape::{JsonBounds, Parser};
 
     fn check(text: &str, expected: Result<Option<&str>, (&str, &[&str])>) {
-        let tenant = TenantId::parse("acme").expect("a valid name");
         let mut parser = Parser::new(JsonBounds { depth_max: 64, members_max: 64 });
         let parsed = parser.parse(text.as_bytes()).expect("valid JSON");
-        let found = read(parsed.root(), tenant, false).map(|envelope| envelope.id);
+        let found = read(parsed.root(), false).map(|envelope| envelope.id);
         let found = found.map_err(|reject| {
             let pointers = reject.violations().0.iter().map(|one| one.pointer.clone()).collect();
             (reject.row().code, pointers)
@@ -245,7 +238,6 @@ mod tests {
         check(r#"{"type":"a"}"#, Ok(None));
         check(r#"{"type":"a","id":"1","time":null,"subject":null,"tenant":"acme"}"#, Ok(Some("1")));
         check(r#"{"type":"a","time":"2026-01-02T03:04:05.678+01:00","x":1,"x":2}"#, Ok(None));
-        check(r#"{"type":"a","tenant":"other"}"#, Err(("tenant_forbidden", &[])));
         check(r#"{"type":"a","id":"1","id":"1"}"#, Err(("duplicate_member", &[])));
         check("[]", Err(("invalid_envelope", &[""])));
         check("{}", Err(("invalid_envelope", &["/type"])));

@@ -35,8 +35,8 @@ pub(crate) struct Checked {
 
 impl Checked {
     /// Tells it from the request's other events.
-    fn identity<'t>(&self, text: &'t str) -> (&'t str, &'t str) {
-        (&text[self.source.clone()], &text[self.event_id.clone()])
+    fn identity<'t>(&self, text: &'t str) -> (TenantId, &'t str, &'t str) {
+        (self.tenant, &text[self.source.clone()], &text[self.event_id.clone()])
     }
 }
 
@@ -51,6 +51,8 @@ pub(crate) struct Attributes {
     pub event_type: Option<Place>,
     /// `ce_source`
     pub source: Option<Place>,
+    /// Whose it says it is; becomes the record's key, not a header.
+    pub tenant: Option<Place>,
     /// `ce_subject`
     pub subject: Option<Place>,
     /// `ce_time`

@@ -28,6 +28,8 @@ mod elements;
 mod envelope;
 mod event;
 mod eventless;
+mod fixed_limits;
+mod grant;
 mod head;
 mod inflate;
 mod listener;

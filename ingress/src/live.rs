@@ -33,11 +33,12 @@ pub(crate) struct Policy {
 }
 
 impl Policy {
-    /// Reads and compiles all of it; one schema that does not compile refuses the whole.
-    pub fn load(config: &IngressConfig) -> Result<Self, SchemaError> {
+    /// Reads and compiles all of it, to follow `before`; one schema that does not compile refuses the
+    /// whole.
+    pub fn load(config: &IngressConfig, before: Option<&Self>) -> Result<Self, SchemaError> {
         let source = |source: &SourceConfig| Ok((source.name.clone(), Source::load(source)?));
         Ok(Self {
-            keyring: Keyring::new(&config.keys),
+            keyring: Keyring::new(config, before.map(|before| &before.keyring)),
             sources: config.sources.iter().map(source).collect::<Result<_, SchemaError>>()?,
             schemas: Schemas::load(&config.schemas)?,
             openapi: OpenApi::of(config)?,
@@ -61,7 +62,7 @@ impl Live {
 
     /// Loads another and puts it in effect; on an error the old one stays.
     pub fn reload(&self, config: &IngressConfig) -> Result<(), SchemaError> {
-        let policy = Policy::load(config)?;
+        let policy = Policy::load(config, Some(&self.current.load()))?;
         self.current.store(Arc::new(policy));
         self.registered.set(config);
         Ok(())

@@ -112,6 +112,8 @@ impl Metrics {
 #[derive(Clone, Debug)]
 pub(crate) struct Registered {
     keys: IntGauge,
+    certificates: IntGauge,
+    insecure: IntGauge,
     sources: IntGauge,
     schemas: IntGauge,
 }
@@ -121,6 +123,12 @@ impl Registered {
     pub fn new(registry: &Registry) -> Self {
         Self {
             keys: registry.gauge("shock_ingress_keys", "Keys in effect."),
+            certificates: registry
+                .gauge("shock_ingress_certificates", "Client certificates' names in effect."),
+            insecure: registry.gauge(
+                "shock_ingress_insecure",
+                "1 where anybody may post for any tenant (--insecure), else 0.",
+            ),
             sources: registry.gauge("shock_ingress_sources", "Webhook sources in effect."),
             schemas: registry
                 .gauge("shock_ingress_schemas", "Schemas of /v1/events in effect (`[[schema]]`)."),
@@ -131,6 +139,8 @@ impl Registered {
     pub fn set(&self, config: &IngressConfig) {
         let count = |entries: usize| i64::try_from(entries).unwrap_or(i64::MAX);
         self.keys.set(count(config.keys.len()));
+        self.certificates.set(count(config.certificates.len()));
+        self.insecure.set(i64::from(config.insecure));
         self.sources.set(count(config.sources.len()));
         self.schemas.set(count(config.schemas.entries.len()));
     }

@@ -25,7 +25,6 @@ impl Peer {
 
     /// The DNS names and URIs (subject alternative names) of the client certificate that the
     /// handshake verified; none without one.
-    #[expect(dead_code, reason = "read by the credentials that map a certificate to a tenant")]
     pub const fn names(&self) -> &[Box<str>] {
         &self.names
     }

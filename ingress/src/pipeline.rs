@@ -10,7 +10,7 @@ use http::header::{CONNECTION, EXPECT, HeaderValue};
 use http::request::Parts;
 use http::{Request, Version};
 use hyper::body::{Body as _, Incoming};
-use shared::tenant::TenantId;
+use shared::identity::SOURCE_DEFAULT;
 
 use crate::answer;
 use crate::append::{self, Received};
@@ -22,6 +22,8 @@ use crate::core::{Core, Shared};
 use crate::courtesy;
 use crate::event::Checks;
 use crate::eventless;
+use crate::fixed_limits::Quota;
+use crate::grant::Grant;
 use crate::head::{self, Coding, Route, Shape};
 use crate::inflate::{self, InflateBounds};
 use crate::live::Policy;
@@ -37,23 +39,23 @@ use crate::turn::Turn;
 /// Who posts, and so how the body is read.
 enum Sender<'s> {
     /// A producer with a key.
-    Key { tenant: TenantId, shape: Shape },
+    Key { grant: &'s Grant, shape: Shape },
     /// A webhook source; its signature waits for the body.
     Source { source: &'s Source, claimed: Option<Claimed<'s>> },
 }
 
 /// Serves one request of `peer`, whatever it is.
 pub(crate) async fn handle(core: &Core, peer: &Peer, request: Request<Incoming>) -> Answer {
-    tracing::trace!(from = %peer.address(), "a request");
     let (parts, mut incoming) = request.into_parts();
     let route = Route::of(parts.uri.path());
     let (mut answer, code) = match eventless::answer(core, route, &parts) {
         Some(answered) => answered,
         None => {
             let tally = Tally::open(&core.shared.metrics);
-            match way(core, &tally, route, &parts, &mut incoming).await {
+            match way(core, peer, &tally, route, &parts, &mut incoming).await {
                 Ok(answered) => answered,
                 Err(reject) => {
+                    let reject = core.shared.failed_logins.judge(peer.address(), reject);
                     tally.refused(&reject);
                     linger(&parts, &mut incoming, &reject).await;
                     (reject.answer(), reject.row().code)
@@ -74,6 +76,7 @@ pub(crate) async fn handle(core: &Core, peer: &Peer, request: Request<Incoming>)
 /// The way.
 async fn way(
     core: &Core,
+    peer: &Peer,
     tally: &Tally<'_>,
     route: Route<'_>,
     parts: &Parts,
@@ -81,7 +84,8 @@ async fn way(
 ) -> Result<(Answer, &'static str), Reject> {
     let shared = &*core.shared;
     let policy = core.view.snapshot(&shared.live);
-    let sender = authenticate(&policy, route, parts)?;
+    let sender = authenticate(shared, &policy, peer, route, parts)?;
+    let quota = sender.take()?;
     let wishes = head::wishes_of(parts)?;
     if wishes.dry_run {
         tally.dry_run();
@@ -110,7 +114,7 @@ async fn way(
     observe_checks(shared, &desk.checks, started);
     if wishes.dry_run {
         append::rehearse(&mut desk);
-        return Ok(answer::compose(&core.stationery, &desk, wishes));
+        return Ok(told(quota, answer::compose(&core.stationery, &desk, wishes)));
     }
     let body = if body.is_empty() { binary::NO_DATA } else { body };
     tally.received(desk.checks.events.len());
@@ -126,28 +130,42 @@ async fn way(
 
     appended.tell(&mut desk);
     answer::settle(tally, &desk.became);
-    Ok(answer::compose(&core.stationery, &desk, wishes))
+    Ok(told(quota, answer::compose(&core.stationery, &desk, wishes)))
+}
+
+/// The answer, with what is left of the sender's requests where that is little.
+fn told(
+    quota: Option<Quota>,
+    (mut answer, code): (Answer, &'static str),
+) -> (Answer, &'static str) {
+    if let Some(quota) = quota {
+        quota.add_to(answer.headers_mut());
+    }
+    (answer, code)
 }
 
 /// Everything that can be refused for the head alone.
 fn authenticate<'p>(
+    shared: &Shared,
     policy: &'p Policy,
+    peer: &Peer,
     route: Route<'_>,
-    parts: &Parts,
+    parts: &'p Parts,
 ) -> Result<Sender<'p>, Reject> {
     match route {
         // The contract's own requests never come here.
         Route::Unknown | Route::OpenApi => Err(Reject::UnknownPath),
         Route::Events => {
             head::check_head(parts)?;
-            let tenant = policy.keyring.authenticate(&parts.headers)?;
-            Ok(Sender::Key { tenant, shape: head::shape_of(&parts.headers)? })
+            let grant = policy.keyring.authenticate(&parts.headers, peer)?;
+            Ok(Sender::Key { grant, shape: head::shape_of(&parts.headers)? })
         }
         Route::Source(name) => {
             let source = policy.sources.get(name).ok_or(Reject::UnknownSource)?;
             head::check_head(parts)?;
             let signature = source.config.signature.as_ref();
-            let claimed = signature.map(|config| Claimed::read(config, &parts.headers));
+            let now = shared.clock.now();
+            let claimed = signature.map(|config| Claimed::read(config, &parts.headers, now));
             let claimed = claimed.transpose()?;
             head::check_source_type(&parts.headers)?;
             Ok(Sender::Source { source, claimed })
@@ -166,6 +184,14 @@ fn admit<'s>(shared: &'s Shared, parts: &Parts) -> Result<Reserved<'s>, Reject> 
 }
 
 impl Sender<'_> {
+    /// Takes one of the sender's requests.
+    fn take(&self) -> Result<Option<Quota>, Reject> {
+        match self {
+            Self::Key { grant, .. } => grant.take(),
+            Self::Source { .. } => Ok(None),
+        }
+    }
+
     /// Whether an event may have no data, and so the request no body.
     const fn may_say_nothing(&self) -> bool {
         matches!(self, Self::Key { shape: Shape::Binary, .. })
@@ -210,9 +236,12 @@ async fn check(
     let shared = &*core.shared;
     let parser = &mut *core.parser();
     match *sender {
-        Sender::Key { tenant, shape: Shape::Binary } => {
+        Sender::Key { grant, shape: Shape::Binary } => {
             let attributes = &mut checks.attributes;
-            binary::attributes(&parts.headers, tenant, attributes)?;
+            binary::attributes(&parts.headers, attributes)?;
+            let tenant = grant.tenant(attributes.find(attributes.tenant.as_ref()))?;
+            let source = attributes.find(attributes.source.as_ref()).unwrap_or(SOURCE_DEFAULT);
+            grant.check(attributes.event_type(), source, &shared.router)?;
             let parsed = if body.is_empty() { None } else { Some(parser.parse(body)?) };
             let data = parsed.as_ref().map(Parsed::root);
             if let Some(data) = data {
@@ -225,8 +254,8 @@ async fn check(
             shared.enter_binary(tenant, value, warning, checks);
             Ok(())
         }
-        Sender::Key { tenant, shape } => {
-            let checker = Checker { shared, policy, tenant, shape };
+        Sender::Key { grant, shape } => {
+            let checker = Checker { shared, policy, grant, shape };
             checker.check(parser, body, checks, turn).await
         }
         Sender::Source { source, .. } => {

@@ -79,6 +79,9 @@ impl Reject {
             Self::Malformed(what) | Self::NotStorable(what) | Self::Attribute(what) => {
                 Some((*what).to_owned())
             }
+            Self::SignatureTime { tolerance_s, .. } => {
+                Some(format!("the sender's clock and ours may differ by {tolerance_s} s"))
+            }
             Self::MediaType { hint, .. } => hint.map(str::to_owned),
             Self::Duplicate { member } => Some(format!("the member \"{member}\" is repeated")),
             Self::HeadTooLarge(bound)
@@ -96,7 +99,12 @@ impl Reject {
             | Self::Method { .. }
             | Self::Unauthorized
             | Self::Signature { .. }
+            | Self::RateLimited(_)
+            | Self::FailedLogins { .. }
             | Self::TenantForbidden
+            | Self::TypeForbidden
+            | Self::SourceForbidden
+            | Self::ClassForbidden
             | Self::Encoding
             | Self::Inflate
             | Self::Record
@@ -162,7 +170,7 @@ impl Reject {
             Self::Unauthorized => {
                 headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
             }
-            Self::Signature { header } => {
+            Self::Signature { header } | Self::SignatureTime { header, .. } => {
                 let challenge = format!("HMAC-SHA256 header=\"{header}\"");
                 let challenge = HeaderValue::try_from(challenge);
                 headers.insert(
@@ -170,6 +178,7 @@ impl Reject {
                     challenge.unwrap_or(HeaderValue::from_static("HMAC-SHA256")),
                 );
             }
+            Self::RateLimited(quota) => quota.add_to(headers),
             Self::Method { allow } => {
                 headers.insert(ALLOW, HeaderValue::from_static(allow));
             }

@@ -11,6 +11,7 @@ use shared::log::AppendError;
 
 pub use self::reference::problems_markdown;
 pub(crate) use self::specimens::specimens;
+use crate::fixed_limits::Quota;
 use crate::violation::Violations;
 
 /// Why something is refused. Carries what the sender needs to act, never a value of the event.
@@ -36,8 +37,28 @@ pub(crate) enum Reject {
         /// The header that carries it.
         header: String,
     },
-    /// The event names a tenant that the key may not write for.
+    /// The signature's time is too far from ours.
+    SignatureTime {
+        /// The header that carries it.
+        header: String,
+        /// By how much they may differ.
+        tolerance_s: u64,
+    },
+    /// The credential has sent all requests it may send now.
+    RateLimited(Quota),
+    /// Too many wrong credentials came from the address.
+    FailedLogins {
+        /// After how many seconds the next one is answered as such.
+        after_s: u32,
+    },
+    /// The event names a tenant that the credential may not write for.
     TenantForbidden,
+    /// The credential may not write events of this type.
+    TypeForbidden,
+    /// The credential may not write events of this source.
+    SourceForbidden,
+    /// The credential may not write events of this type's class.
+    ClassForbidden,
     /// A media type that this path does not take.
     MediaType {
         /// What it takes.
@@ -122,6 +143,8 @@ pub(crate) enum Outcome {
     Duplicate,
     /// Refused for what was sent.
     Rejected,
+    /// Refused because its sender has sent as much as it may; nothing was written.
+    Limited,
     /// Refused because we have too much to do; nothing was written.
     Shed,
     /// Refused because the log does not take it now; nothing was written.
@@ -131,9 +154,16 @@ pub(crate) enum Outcome {
 }
 
 impl Outcome {
-    /// All of them, in the order of their indices. `limited` joins with the rate limits.
-    pub const ALL: [Self; 6] =
-        [Self::Accepted, Self::Duplicate, Self::Rejected, Self::Shed, Self::Failed, Self::Unknown];
+    /// All of them, in the order of their indices.
+    pub const ALL: [Self; 7] = [
+        Self::Accepted,
+        Self::Duplicate,
+        Self::Rejected,
+        Self::Limited,
+        Self::Shed,
+        Self::Failed,
+        Self::Unknown,
+    ];
 
     /// The metric label.
     pub const fn name(self) -> &'static str {
@@ -141,6 +171,7 @@ impl Outcome {
             Self::Accepted => "accepted",
             Self::Duplicate => "duplicate",
             Self::Rejected => "rejected",
+            Self::Limited => "limited",
             Self::Shed => "shed",
             Self::Failed => "failed",
             Self::Unknown => "unknown",
@@ -175,7 +206,7 @@ pub(crate) struct Row {
 impl Reject {
     /// The table.
     pub const fn row(&self) -> Row {
-        use Outcome::{Failed, Rejected, Shed, Unknown};
+        use Outcome::{Failed, Limited, Rejected, Shed, Unknown};
         match self {
             Self::UnknownPath => never(404, "unknown_path", "no such path"),
             Self::UnknownSource => never(404, "unknown_source", "no such source"),
@@ -190,8 +221,28 @@ impl Reject {
             Self::Signature { .. } => {
                 never(401, "signature_invalid", "a valid signature is needed")
             }
+            Self::SignatureTime { .. } => {
+                never(401, "signature_expired", "the signature's time is too far from ours")
+            }
+            Self::RateLimited(quota) => {
+                let after_s = quota.after_s();
+                retry(429, "rate_limited", "too many requests of this key", after_s, Limited)
+            }
+            Self::FailedLogins { after_s } => {
+                let title = "too many wrong credentials from this address";
+                retry(429, "too_many_failed_logins", title, *after_s, Rejected)
+            }
             Self::TenantForbidden => {
                 never(403, "tenant_forbidden", "the key may not write for this tenant")
+            }
+            Self::TypeForbidden => {
+                never(403, "type_forbidden", "the key may not write events of this type")
+            }
+            Self::SourceForbidden => {
+                never(403, "source_forbidden", "the key may not write events of this source")
+            }
+            Self::ClassForbidden => {
+                never(403, "class_forbidden", "the key may not write events of this class")
             }
             Self::MediaType { .. } => {
                 never(415, "unsupported_media_type", "the content type is not supported")

@@ -5,6 +5,7 @@
 //! are reported at once, each with its place and the nearest valid name, before a port is bound.
 
 mod build;
+mod credentials;
 mod document;
 mod entries;
 mod fault;
@@ -22,14 +23,18 @@ mod watch;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use self::credentials::{
+    CertificateConfig, KeyConfig, RateBound, Scopes, SignatureConfig, SignatureScheme,
+};
 pub use self::fault::{ConfigError, Fault, Origin};
 pub use self::keys::{KEYS, Key, Kind, Unit};
 pub use self::reference::{Explanation, explain, reference_markdown};
 pub use self::relations::{OUTAGE_BUDGET_MS, RECORD_OVERHEAD_BYTES_MAX, REQUEST_MARGIN_MS};
-pub use self::settings::{Purpose, Sources};
+pub use self::settings::{Insecure, Purpose, Sources};
 use self::value::Value;
 pub use self::watch::{Files, Watch};
 use crate::log::kafka::KafkaConfig;
@@ -160,8 +165,14 @@ pub struct IngressConfig {
     pub drain_timeout: Duration,
     /// What is known of the types that may be posted.
     pub schemas: SchemasConfig,
-    /// Who may post to `/v1/events`.
+    /// Wrong credentials that one address may send in a minute, before it gets 429 for them.
+    pub failed_logins_per_minute: NonZeroU32,
+    /// Who may post to `/v1/events` with a key.
     pub keys: Vec<KeyConfig>,
+    /// Who may post to `/v1/events` with a certificate.
+    pub certificates: Vec<CertificateConfig>,
+    /// Anybody may post to `/v1/events`, for any tenant.
+    pub insecure: bool,
     /// Webhook sources by name: `/v1/sources/{name}`.
     pub sources: Vec<SourceConfig>,
 }
@@ -217,27 +228,6 @@ pub enum UnknownType {
     Accept,
 }
 
-/// A credential at rest: the presented key is `<id>.<secret>`, only the secret's hash is kept.
-#[derive(Clone)]
-pub struct KeyConfig {
-    /// The key's public id.
-    pub id: String,
-    /// SHA-256 of the secret.
-    pub secret_sha256: [u8; 32],
-    /// Whom it writes for.
-    pub tenant: TenantId,
-}
-
-impl std::fmt::Debug for KeyConfig {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("KeyConfig")
-            .field("id", &self.id)
-            .field("secret_sha256", &"(secret)")
-            .field("tenant", &self.tenant)
-            .finish()
-    }
-}
-
 /// A webhook source.
 #[derive(Clone, Debug)]
 pub struct SourceConfig {
@@ -283,27 +273,6 @@ pub enum Extract {
     Header(String),
     /// A JSON Pointer (RFC 6901) into the body to a string or an integer: `pointer:/repository/id`.
     Pointer(String),
-}
-
-/// HMAC-SHA256 over the raw body, hex in a header (GitHub's `X-Hub-Signature-256: sha256=…`).
-#[derive(Clone)]
-pub struct SignatureConfig {
-    /// The header, lower case.
-    pub header: String,
-    /// What stands before the hex digits in the header: `sha256=`.
-    pub prefix: String,
-    /// The shared secret.
-    pub secret: Vec<u8>,
-}
-
-impl std::fmt::Debug for SignatureConfig {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SignatureConfig")
-            .field("header", &self.header)
-            .field("prefix", &self.prefix)
-            .field("secret", &"(secret)")
-            .finish()
-    }
 }
 
 /// The consumer and its bounds.

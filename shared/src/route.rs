@@ -28,11 +28,17 @@ pub struct ClassRule {
 impl ClassRule {
     /// How specific a match is (the number of bytes that matched), or `None` where there is none.
     fn matched(&self, event_type: &str) -> Option<usize> {
-        match self.pattern.strip_suffix('*') {
-            Some(prefix) => event_type.starts_with(prefix).then_some(prefix.len()),
-            // An exact rule beats every prefix of the same text.
-            None => (self.pattern == event_type).then_some(usize::MAX),
-        }
+        matched(&self.pattern, event_type)
+    }
+}
+
+/// How much of a text a pattern, a whole text or the beginning of texts with `*` at its end, matches,
+/// in bytes; `None` where it does not.
+pub fn matched(pattern: &str, text: &str) -> Option<usize> {
+    match pattern.strip_suffix('*') {
+        Some(prefix) => text.starts_with(prefix).then_some(prefix.len()),
+        // An exact pattern beats every prefix of the same text.
+        None => (pattern == text).then_some(usize::MAX),
     }
 }
 

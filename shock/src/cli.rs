@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 /// Absorbs bursts of events in front of a slow database: 202 once the log has them, one effect each.
 #[derive(Debug, Parser)]
@@ -32,7 +32,7 @@ pub enum Command {
     /// Everything in one process, without any service: embedded log, SQLite, ingress and consumer.
     Dev(DevOptions),
     /// The HTTP side, on Kafka.
-    Ingress(ConfigOptions),
+    Ingress(IngressOptions),
     /// The applying side, on Kafka and PostgreSQL.
     Consumer(ConfigOptions),
     /// Check, explain and document the configuration.
@@ -58,6 +58,18 @@ pub struct ConfigOptions {
     /// One setting, such as `ingress.listen=0.0.0.0:8080`; repeatable.
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
+}
+
+/// Options of `ingress`.
+#[derive(Args, Clone, Debug)]
+pub struct IngressOptions {
+    /// Serve although no key is configured: whoever reaches the port may post for any tenant. On a
+    /// loopback address only; given twice, on any.
+    #[arg(long, action = ArgAction::Count)]
+    pub insecure: u8,
+    /// The settings.
+    #[command(flatten)]
+    pub settings: ConfigOptions,
 }
 
 /// Options of `dev`.
@@ -119,6 +131,22 @@ pub enum CtlCommand {
     /// Find out what became of events.
     #[command(subcommand)]
     Events(EventsCommand),
+    /// Make keys for producers.
+    #[command(subcommand)]
+    Key(KeyCommand),
+}
+
+/// `shock ctl key …`.
+#[derive(Debug, Subcommand)]
+pub enum KeyCommand {
+    /// Make a key: its block for the configuration on stdout, the key itself on stderr, once.
+    New {
+        /// Whom it writes for.
+        tenant: String,
+        /// Its public part; without it the tenant's name and eight random digits.
+        #[arg(long)]
+        id: Option<String>,
+    },
 }
 
 /// `shock ctl topics …`.

@@ -1,6 +1,7 @@
 //! `shock ctl …`: look at a running system and steer it.
 
 mod events;
+mod key;
 mod migrate;
 mod topics;
 
@@ -12,5 +13,6 @@ pub fn run(command: CtlCommand) -> anyhow::Result<()> {
         CtlCommand::Topics(command) => topics::run(&command),
         CtlCommand::Migrate(options) => migrate::run(&options),
         CtlCommand::Events(command) => events::run(command),
+        CtlCommand::Key(command) => key::run(&command),
     }
 }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use consumer::{Consumer, Lookup, Store, lookup};
 use ingress::Ingress;
 use shared::clock::Clock;
-use shared::config::reload::Refused;
+use shared::config::reload::{Refused, Status};
 use shared::config::{Backend, Config, EmbeddedConfig, Loaded, Purpose, Sources};
 use shared::health::Health;
 use shared::log::embedded::{DataDirectory, EmbeddedLog};
@@ -67,12 +67,7 @@ async fn serve(loaded: Loaded, sources: Sources) -> anyhow::Result<()> {
         Clock::System,
     )
     .map_err(|error| port::ingress(&error))?;
-    let (replaced, own_key) = (ingress.reload(), key.config());
-    let apply = move |mut config: Config| {
-        config.ingress.keys.push(own_key.clone());
-        replaced.apply(&config.ingress).map_err(|error| Refused(error.to_string()))
-    };
-    let status = reload::follow(loaded, sources, Purpose::Dev, &registry, apply)?;
+    let status = follow(loaded, sources, &ingress, &key, &registry)?;
     let consumer = Consumer::new(
         &config.consumer,
         store.clone(),
@@ -114,6 +109,22 @@ async fn serve(loaded: Loaded, sources: Sources) -> anyhow::Result<()> {
     store.close().await;
     served?;
     Ok(applied?)
+}
+
+/// The development key stands in no file: every configuration gets it anew.
+fn follow(
+    loaded: Loaded,
+    sources: Sources,
+    ingress: &Ingress,
+    key: &DevelopmentKey,
+    registry: &Registry,
+) -> std::io::Result<Status> {
+    let (replaced, own_key) = (ingress.reload(), key.config());
+    let apply = move |mut config: Config| {
+        config.ingress.keys.push(own_key.clone());
+        replaced.apply(&config.ingress).map_err(|error| Refused(error.to_string()))
+    };
+    reload::follow(loaded, sources, Purpose::Dev, registry, apply)
 }
 
 async fn open(

@@ -5,20 +5,25 @@ use std::sync::Arc;
 use ingress::Ingress;
 use shared::clock::Clock;
 use shared::config::reload::Refused;
-use shared::config::{Backend, Config, Loaded, Purpose, Sources};
+use shared::config::{Backend, Config, Insecure, Loaded, Purpose, Sources};
 use shared::health::Health;
 use shared::log::Log;
 use shared::log::kafka::Producer;
 use shared::metrics::Registry;
 use shared::{Shutdown, admin};
 
-use crate::cli::ConfigOptions;
+use crate::cli::IngressOptions;
 use crate::exit::End;
 use crate::{output, port, reload, runtime, settings, signal};
 
 /// Runs until a signal.
-pub fn run(options: &ConfigOptions) -> anyhow::Result<()> {
-    let sources = settings::sources(options);
+pub fn run(options: &IngressOptions) -> anyhow::Result<()> {
+    let mut sources = settings::sources(&options.settings);
+    sources.insecure = match options.insecure {
+        0 => Insecure::No,
+        1 => Insecure::OnLoopback,
+        _ => Insecure::Anywhere,
+    };
     let loaded = settings::load_to_follow(&sources, Purpose::Ingress)?;
     runtime::block_on(serve(loaded, sources))
 }
@@ -31,6 +36,10 @@ async fn serve(loaded: Loaded, sources: Sources) -> anyhow::Result<()> {
         )
         .into());
     };
+    if config.ingress.insecure {
+        let listen = config.ingress.listen;
+        tracing::warn!(%listen, "INSECURE: whoever reaches this address may post for any tenant");
+    }
     let producer = Producer::start(kafka).map_err(|error| End::Config(error.to_string()))?;
     producer.check_topics().await.map_err(|error| End::Config(error.to_string()))?;
 

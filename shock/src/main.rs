@@ -15,6 +15,7 @@ mod port;
 mod problems;
 mod reload;
 mod runtime;
+mod secret;
 mod settings;
 mod signal;
 

@@ -153,12 +153,17 @@ impl Taker {
             Reject::UnknownPath | Reject::Method { .. } => false,
             Reject::HeadTooLarge(_) => true,
             Reject::Unauthorized
+            | Reject::RateLimited(_)
             | Reject::TenantForbidden
+            | Reject::TypeForbidden
+            | Reject::SourceForbidden
+            | Reject::ClassForbidden
             | Reject::Batch(_)
             | Reject::Envelope(_) => matches!(self, Self::Events),
-            Reject::UnknownSource | Reject::Signature { .. } | Reject::Attribute(_) => {
-                matches!(self, Self::Sources)
-            }
+            Reject::UnknownSource
+            | Reject::Signature { .. }
+            | Reject::SignatureTime { .. }
+            | Reject::Attribute(_) => matches!(self, Self::Sources),
             _ => matches!(self, Self::Events | Self::Sources),
         }
     }

@@ -1,6 +1,7 @@
 //! One of each refusal: what the contract's document and its tests go through.
 
 use super::{Bound, Reject};
+use crate::fixed_limits::Quota;
 
 /// The refusals by pattern and example. The patterns are one exhaustive match, so that a variant
 /// without an example does not compile.
@@ -31,7 +32,15 @@ specimens! {
     Reject::Malformed(_) => Reject::Malformed("the request is malformed"),
     Reject::Unauthorized => Reject::Unauthorized,
     Reject::Signature { .. } => Reject::Signature { header: "x-signature".to_owned() },
+    Reject::SignatureTime { .. } => {
+        Reject::SignatureTime { header: "x-signature".to_owned(), tolerance_s: 300 }
+    },
+    Reject::RateLimited(_) => Reject::RateLimited(Quota::SPECIMEN),
+    Reject::FailedLogins { .. } => Reject::FailedLogins { after_s: 1 },
     Reject::TenantForbidden => Reject::TenantForbidden,
+    Reject::TypeForbidden => Reject::TypeForbidden,
+    Reject::SourceForbidden => Reject::SourceForbidden,
+    Reject::ClassForbidden => Reject::ClassForbidden,
     Reject::MediaType { .. } => Reject::MediaType { accept: "application/json", hint: None },
     Reject::Encoding => Reject::Encoding,
     Reject::Inflate => Reject::Inflate,

@@ -1,13 +1,16 @@
-//! The books: received = accepted + duplicate + rejected + shed + failed + unknown, whatever happens.
+//! The books: received = accepted + duplicate + rejected + limited + shed + failed + unknown,
+//! whatever happens.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
+use shared::config::{KeyConfig, RateBound};
 use shared::log::AppendError;
 use shared::log::memory::Fault;
 
 use crate::client::{Connection, Post};
-use crate::fixture::Fixture;
+use crate::fixture::{Fixture, key};
 
 fn event(id: u32, n: &str) -> String {
     format!(r#"{{"type":"order.placed","id":"{id}","data":{{"n":{n}}}}}"#)
@@ -23,11 +26,19 @@ fn outcomes(server: &Fixture) -> BTreeMap<String, u64> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_books_balance() {
-    let server = Fixture::start();
+    let server = Fixture::start_with(|config| {
+        let once = RateBound { requests_per_s: NonZeroU32::MIN, burst: NonZeroU32::MIN };
+        config.keys.push(KeyConfig { rate: Some(once), ..key("k2", "other") });
+    });
     let batch = |events: &[String]| Post::json(format!("[{}]", events.join(",")));
     // 3 accepted, 1 duplicate, 1 rejected.
     let mixed = [event(1, "1"), event(2, "2"), event(1, "1"), event(3, "\"x\""), event(4, "4")];
     batch(&mixed).send(&server).await;
+    // 1 accepted, 1 limited.
+    for id in [12, 13] {
+        let slow = Post::json(event(id, "1")).header("authorization", "Bearer k2.other");
+        slow.send(&server).await;
+    }
     // 4 rejected: three requests that never became events, and one event.
     Post::json("{").send(&server).await;
     Post::json("").without("authorization").send(&server).await;
@@ -44,15 +55,15 @@ async fn the_books_balance() {
     let mut gone = Connection::open(server.address).await;
     gone.write(&Post::json(event(10, "10")).bytes()).await;
     let deadline = Instant::now() + Duration::from_secs(5);
-    while server.log.records().len() < 6 && Instant::now() < deadline {
+    while server.log.records().len() < 7 && Instant::now() < deadline {
         tokio::task::yield_now().await;
     }
     drop(gone);
     // Rehearsed only: in no book.
     Post::json(event(11, "11")).to("/v1/events?dryRun=true").send(&server).await;
 
-    let expected = [("accepted", 4), ("duplicate", 1), ("failed", 2), ("rejected", 5)];
-    let expected = expected.into_iter().chain([("shed", 0), ("unknown", 2)]);
+    let expected = [("accepted", 5), ("duplicate", 1), ("failed", 2), ("rejected", 5)];
+    let expected = expected.into_iter().chain([("limited", 1), ("shed", 0), ("unknown", 2)]);
     let expected: BTreeMap<_, _> = expected.map(|(name, n)| (name.to_owned(), n)).collect();
     while outcomes(&server) != expected && Instant::now() < deadline {
         tokio::task::yield_now().await;

@@ -1,6 +1,7 @@
 //! An ingress on port 0 with a log in memory, a clock that stands, and two schemas.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,8 +11,8 @@ use sha2::{Digest, Sha256};
 use shared::Shutdown;
 use shared::clock::{Clock, Millis};
 use shared::config::{
-    Extract, IngressConfig, JsonProfile, KeyConfig, SchemaEntry, SchemaMode, SchemasConfig,
-    SignatureConfig, SourceConfig, UnknownType,
+    Extract, IngressConfig, JsonProfile, KeyConfig, SchemaEntry, SchemaMode, SchemasConfig, Scopes,
+    SignatureConfig, SignatureScheme, SourceConfig, UnknownType,
 };
 use shared::health::Health;
 use shared::log::memory::MemoryLog;
@@ -127,7 +128,8 @@ pub fn key(id: &str, secret: &str) -> KeyConfig {
     KeyConfig {
         id: id.to_owned(),
         secret_sha256: Sha256::digest(secret.as_bytes()).into(),
-        tenant: TenantId::parse("acme").expect("a valid name"),
+        scopes: Scopes::of(TenantId::parse("acme").expect("a valid name")),
+        rate: None,
     }
 }
 
@@ -161,6 +163,9 @@ fn config(schema: std::path::PathBuf) -> IngressConfig {
             entries: vec![entry("order.placed"), entry("metrics.cpu")],
         },
         keys: vec![key("k1", "secret")],
+        failed_logins_per_minute: NonZeroU32::new(1_000).expect("not zero"),
+        certificates: Vec::new(),
+        insecure: false,
         sources: vec![github()],
     }
 }
@@ -171,9 +176,11 @@ fn github() -> SourceConfig {
         name: "github".to_owned(),
         source: "https://github.com".to_owned(),
         signature: Some(SignatureConfig {
-            header: "x-hub-signature-256".to_owned(),
-            prefix: "sha256=".to_owned(),
-            secret: SECRET.to_vec(),
+            scheme: SignatureScheme::Body {
+                header: "x-hub-signature-256".to_owned(),
+                prefix: "sha256=".to_owned(),
+            },
+            secrets: vec![SECRET.to_vec()],
         }),
         id: Extract::Header("x-github-delivery".to_owned()),
         event_type: Extract::Header("x-github-event".to_owned()),

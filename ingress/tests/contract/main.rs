@@ -13,3 +13,4 @@ mod json;
 mod refused;
 mod reload;
 mod table;
+mod writers;

@@ -2,11 +2,14 @@
 //! is in the log. Every refusal that the served document names has a row, or the test fails.
 
 use std::collections::BTreeSet;
+use std::num::NonZeroU32;
+use std::time::Duration;
 
 use serde_json::Value;
-use shared::config::IngressConfig;
+use shared::config::{IngressConfig, RateBound, SignatureScheme};
 use shared::log::AppendError;
 use shared::log::memory::Fault;
+use shared::position::Class;
 
 use crate::accepted::gzip;
 use crate::client::{Answer, Connection, Post};
@@ -18,6 +21,8 @@ const HOOK: &str = r#"{"repository":{"owner":{"login":"octo"},"full_name":"octo/
 /// What is sent, and what has to come of it.
 struct Row {
     request: Vec<u8>,
+    /// How many requests of it, and so answers, come before the one that counts.
+    before: usize,
     faults: Vec<Fault>,
     change: fn(&mut IngressConfig),
     status: u16,
@@ -33,7 +38,7 @@ impl Row {
     fn good(post: &Post, status: u16, records: usize) -> Self {
         let request = post.bytes();
         let (faults, code, fields): (_, _, &[_]) = (Vec::new(), None, &[]);
-        Self { request, faults, change: |_| {}, status, code, fields, records }
+        Self { request, before: 0, faults, change: |_| {}, status, code, fields, records }
     }
 
     fn bad(post: &Post, status: u16, code: &'static str) -> Self {
@@ -58,6 +63,9 @@ impl Row {
         server.log.script(self.faults.clone());
         let mut connection = Connection::open(server.address).await;
         connection.write(&self.request).await;
+        for _ in 0..self.before {
+            connection.answer().await.expect("an earlier answer");
+        }
         let answer = connection.answer().await.expect("an answer");
         let head = String::from_utf8_lossy(&self.request[..self.request.len().min(300)]);
         let text = String::from_utf8_lossy(&answer.body);
@@ -122,6 +130,45 @@ fn heads() -> Vec<Row> {
         Row::bad(&good().header("content-encoding", "compress"), 415, "unsupported_encoding")
             .with(&[("accept-encoding", "zstd")]),
         Row::bad(&good().header("content-encoding", "zstd"), 400, "malformed_encoding"),
+    ]
+}
+
+fn writers() -> Vec<Row> {
+    let good = || Post::json(GOOD);
+    let twice = |post: &Post| [post.bytes(), post.bytes()].concat();
+    let wrong = good().header("authorization", "Bearer k1.wrong");
+    let old = Post::webhook("push", "d-1", HOOK)
+        .header("stripe-signature", &format!("t=1,v1={}", "0".repeat(64)));
+    let scoped = |code, change| Row { change, ..Row::bad(&good(), 403, code) };
+    vec![
+        scoped("type_forbidden", |config| config.keys[0].scopes.types = vec!["a".to_owned()]),
+        scoped("source_forbidden", |config| config.keys[0].scopes.sources = vec!["a".to_owned()]),
+        scoped("class_forbidden", |config| config.keys[0].scopes.classes = vec![Class::Control]),
+        Row {
+            request: twice(&good()),
+            before: 1,
+            records: 1,
+            change: |config| {
+                let once = RateBound { requests_per_s: NonZeroU32::MIN, burst: NonZeroU32::MIN };
+                config.keys[0].rate = Some(once);
+            },
+            ..Row::bad(&good(), 429, "rate_limited")
+        }
+        .with(&[("ratelimit-policy", "q=1;w=1"), ("ratelimit", "r=0;t=1")]),
+        Row {
+            request: twice(&wrong),
+            before: 1,
+            change: |config| config.failed_logins_per_minute = NonZeroU32::MIN,
+            ..Row::bad(&wrong, 429, "too_many_failed_logins")
+        },
+        Row {
+            change: |config| {
+                let signature = config.sources[0].signature.as_mut().expect("signed");
+                signature.scheme = SignatureScheme::Stripe { tolerance: Duration::from_secs(1) };
+            },
+            ..Row::bad(&old, 401, "signature_expired")
+        }
+        .with(&[("www-authenticate", "HMAC-SHA256")]),
     ]
 }
 
@@ -207,7 +254,8 @@ async fn documented() -> BTreeSet<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_contract_holds_row_by_row() {
     let mut seen = BTreeSet::new();
-    for row in [accepted(), heads(), bounds(), bodies(), logs()].into_iter().flatten() {
+    let all = [accepted(), heads(), writers(), bounds(), bodies(), logs()];
+    for row in all.into_iter().flatten() {
         row.check().await;
         seen.extend(row.code.map(str::to_owned));
     }

@@ -5,14 +5,15 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use super::settings::Settings;
 use super::value::{Value, Wrong, postgres_url};
 use super::{
-    Backend, Config, ConsumerConfig, EmbeddedConfig, IngressConfig, JsonProfile, PostgresConfig,
-    Purpose, SchemaMode, SchemasConfig, Sources, UnknownType, entries, relations,
+    Backend, Config, ConsumerConfig, EmbeddedConfig, IngressConfig, Insecure, JsonProfile,
+    PostgresConfig, Purpose, SchemaMode, SchemasConfig, Sources, UnknownType, entries, relations,
 };
 use crate::log::kafka::{Durability, KafkaConfig, PROPERTIES_RESERVED, TopicSpec};
 use crate::position::Class;
@@ -34,7 +35,7 @@ pub(super) fn config(settings: &mut Settings, sources: &Sources, purpose: Purpos
         admin_listen: address(settings, "admin.listen"),
         backend,
     };
-    relations::check(settings, &config, purpose);
+    relations::check(settings, &config, sources.insecure, purpose);
     config
 }
 
@@ -152,6 +153,7 @@ fn ingress(settings: &mut Settings, sources: &Sources, purpose: Purpose) -> Ingr
         entries: entries::schemas(settings),
     };
     let keys = entries::keys(settings, sources, purpose);
+    let certificates = entries::certificates(settings, purpose);
     let webhooks = entries::sources(settings, sources, purpose);
     IngressConfig {
         listen: address(settings, "ingress.listen"),
@@ -175,7 +177,14 @@ fn ingress(settings: &mut Settings, sources: &Sources, purpose: Purpose) -> Ingr
         request_timeout: milliseconds(settings, "ingress.request_timeout_ms"),
         drain_timeout: milliseconds(settings, "ingress.drain_timeout_ms"),
         schemas,
+        failed_logins_per_minute: NonZeroU32::new(integer(
+            settings,
+            "ingress.failed_logins_per_minute",
+        ))
+        .expect("the key's bound"),
         keys,
+        certificates,
+        insecure: sources.insecure != Insecure::No,
         sources: webhooks,
     }
 }

@@ -1,15 +1,17 @@
-//! The entries that users name: keys, schemas, webhook sources, and where their secrets come from.
+//! The entries that users name: credentials, schemas, webhook sources, and where secrets come from.
 //!
 //! A secret is read from a variable or a file, never from a setting, and never repeated in a fault.
 
+mod signature;
+mod writers;
+
 use std::path::Path;
 
+pub(super) use self::writers::{certificates, keys};
 use super::build::{mode, path, text};
 use super::settings::Settings;
-use super::value::{Value, Wrong, digest, identifier};
-use super::{
-    Extract, KeyConfig, Purpose, SchemaEntry, SignatureConfig, SourceConfig, SourceSchema, Sources,
-};
+use super::value::{Value, Wrong, identifier};
+use super::{Extract, Purpose, SchemaEntry, SourceConfig, SourceSchema, Sources};
 use crate::tenant::TenantId;
 
 /// The largest file that holds a secret, in bytes.
@@ -18,64 +20,6 @@ const SECRET_BYTES_MAX: usize = 16 * 1024;
 /// Whether this process checks credentials, and so needs their secrets.
 fn serves(purpose: Purpose) -> bool {
     matches!(purpose, Purpose::Dev | Purpose::Ingress | Purpose::Check)
-}
-
-/// The keys; none where no producer is served.
-pub(super) fn keys(settings: &mut Settings, sources: &Sources, purpose: Purpose) -> Vec<KeyConfig> {
-    let mut keys = Vec::new();
-    let mut ids: Vec<String> = Vec::new();
-    for entry in settings.entries("key") {
-        let id = required(settings, &entry, "id", text);
-        let tenant = required(settings, &entry, "tenant", tenant);
-        if let Some(id) = id.as_ref().filter(|id| ids.contains(*id)) {
-            let path = format!("{entry}.id");
-            let message = format!("`{id}` is another key's id");
-            settings.fault(settings.origin(&path), &path, Wrong::new(message));
-        }
-        ids.extend(id.clone());
-        let secret_sha256 = secret_digest(settings, sources, purpose, &entry);
-        if let (Some(id), Some(tenant), Some(secret_sha256)) = (id, tenant, secret_sha256) {
-            keys.push(KeyConfig { id, secret_sha256, tenant });
-        }
-    }
-    if serves(purpose) { keys } else { Vec::new() }
-}
-
-fn secret_digest(
-    settings: &mut Settings,
-    sources: &Sources,
-    purpose: Purpose,
-    entry: &str,
-) -> Option<[u8; 32]> {
-    let inline = format!("{entry}.secret_sha256");
-    let variable = format!("{entry}.secret_sha256_env");
-    match (settings.value(&inline).cloned(), text(settings, &variable)) {
-        (Some(Value::Digest(digest)), None) => Some(digest),
-        (None, Some(name)) if serves(purpose) => {
-            let wrong = match sources.variable(&name) {
-                None => Wrong::new(format!("the variable {name} is not set")),
-                Some(hex) => match digest(hex.trim()) {
-                    Some(digest) => return Some(digest),
-                    None => Wrong::new(format!(
-                        "the variable {name} does not hold a SHA-256 in hex (64 digits)"
-                    )),
-                },
-            };
-            settings.fault(settings.origin(&variable), &variable, wrong);
-            None
-        }
-        (None, Some(_)) => Some([0; 32]),
-        (None, None) if settings.is_faulty(&inline) || settings.is_faulty(&variable) => None,
-        (None, None) => {
-            missing(settings, entry, "secret_sha256", "give it or `secret_sha256_env`");
-            None
-        }
-        _ => {
-            let message = "`secret_sha256` is given too; one of them is enough";
-            settings.fault(settings.origin(&variable), &variable, Wrong::new(message));
-            None
-        }
-    }
 }
 
 /// The registered schemas.
@@ -129,7 +73,7 @@ fn source(
     if tenants.is_empty() && tenant_default.is_none() && faulty == [false; 2] {
         missing(settings, &entry, "tenant", "give it or `tenant_default`");
     }
-    let signature = signature(settings, sources, purpose, &entry);
+    let signature = signature::read(settings, sources, purpose, &entry);
     Some(SourceConfig {
         name: name.to_owned(),
         source: source?,
@@ -153,78 +97,6 @@ fn source_schema(settings: &mut Settings, entry: &str) -> Option<SourceSchema> {
         _ => Vec::new(),
     };
     Some(SourceSchema { file, pointers, mode: mode(settings, &member("mode")) })
-}
-
-fn signature(
-    settings: &mut Settings,
-    sources: &Sources,
-    purpose: Purpose,
-    entry: &str,
-) -> Option<SignatureConfig> {
-    let table = format!("{entry}.signature");
-    let is_table = !settings.names(&table).is_empty();
-    if text(settings, &table).is_some() {
-        if is_table {
-            let message = "is `none`, and a scheme is given too";
-            settings.fault(settings.origin(&table), &table, Wrong::new(message));
-        }
-        return None;
-    }
-    if !is_table {
-        if !settings.is_faulty(&table) {
-            missing(
-                settings,
-                entry,
-                "signature",
-                "write a table, or `signature = \"none\"` for unsigned bodies",
-            );
-        }
-        return None;
-    }
-    let scheme = required(settings, &table, "scheme", text);
-    let header = required(settings, &table, "header", text);
-    let secret = shared_secret(settings, sources, purpose, &table);
-    scheme?;
-    Some(SignatureConfig {
-        header: header?,
-        prefix: text(settings, &format!("{table}.prefix")).unwrap_or_default(),
-        secret: secret?,
-    })
-}
-
-fn shared_secret(
-    settings: &mut Settings,
-    sources: &Sources,
-    purpose: Purpose,
-    table: &str,
-) -> Option<Vec<u8>> {
-    let variable = format!("{table}.secret_env");
-    let file = format!("{table}.secret_file");
-    let (place, wrong) = match (text(settings, &variable), path(settings, &file)) {
-        (None, None) => {
-            if !settings.is_faulty(&variable) && !settings.is_faulty(&file) {
-                missing(settings, table, "secret_env", "give it or `secret_file`");
-            }
-            return None;
-        }
-        (Some(_), Some(_)) => {
-            (file, Wrong::new("`secret_env` is given too; one of them is enough"))
-        }
-        _ if !serves(purpose) => return Some(Vec::new()),
-        (Some(name), None) => match sources.variable(&name) {
-            Some(secret) => return Some(secret.as_bytes().to_vec()),
-            None => (variable, Wrong::new(format!("the variable {name} is not set"))),
-        },
-        (None, Some(path)) => {
-            settings.read.add(&path);
-            match secret_file(&path) {
-                Ok(secret) => return Some(secret.into_bytes()),
-                Err(wrong) => (file, wrong),
-            }
-        }
-    };
-    settings.fault(settings.origin(&place), &place, wrong);
-    None
 }
 
 /// A file's text without the line ends at its end.

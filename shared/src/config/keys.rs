@@ -51,12 +51,18 @@ pub enum Kind {
     KafkaName,
     /// One of these names.
     Name(&'static [&'static str]),
+    /// Several of these names.
+    Names(&'static [&'static str]),
     /// ADDRESS:PORT.
     Address,
     /// A path; relative to the file it is in, to the working directory elsewhere.
     Path,
+    /// One path or several.
+    Paths,
     /// The name of an environment variable.
     Variable,
+    /// One name of a variable or several.
+    Variables,
     /// A tenant's name.
     Tenant,
     /// A SHA-256 in hex.
@@ -150,7 +156,7 @@ pub(super) fn is_table(path: &str) -> bool {
 /// Whether a running process takes a new value: who may post, from where, and what.
 pub(super) fn reloads(path: &str) -> bool {
     let table = path.split(['.', '[']).next().expect("split yields at least one part");
-    matches!(table, "key" | "schema" | "schemas" | "source")
+    matches!(table, "key" | "certificate" | "schema" | "schemas" | "source")
 }
 
 /// The parts of a path.

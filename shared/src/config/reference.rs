@@ -114,9 +114,15 @@ fn described(kind: &Kind) -> String {
         Kind::Name(names) => {
             names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(" or ")
         }
+        Kind::Names(names) => {
+            let names: Vec<_> = names.iter().map(|name| format!("`{name}`")).collect();
+            format!("list of {}", names.join(", "))
+        }
         Kind::Address => "ADDRESS:PORT".to_owned(),
         Kind::Path => "path".to_owned(),
+        Kind::Paths => "path, or list of paths".to_owned(),
         Kind::Variable => "name of a variable".to_owned(),
+        Kind::Variables => "name of a variable, or list of names".to_owned(),
         Kind::Tenant => "1 to 64 of `A-Z a-z 0-9 . _ -`".to_owned(),
         Kind::Digest => "64 hex digits".to_owned(),
         Kind::Header => "header name".to_owned(),

@@ -5,7 +5,7 @@
 use super::build::{integer, topic_path};
 use super::settings::Settings;
 use super::value::Wrong;
-use super::{Backend, Config, Origin, Purpose};
+use super::{Backend, Config, Insecure, Origin, Purpose, SignatureScheme, SourceConfig};
 use crate::log::kafka::{Durability, MESSAGE_TIMEOUT_MS, TopicSpec};
 use crate::position::Class;
 
@@ -17,7 +17,12 @@ pub const RECORD_OVERHEAD_BYTES_MAX: u64 = 16_384;
 pub const OUTAGE_BUDGET_MS: u64 = 30 * 60 * 1_000;
 
 /// Checks all relations.
-pub(super) fn check(settings: &mut Settings, config: &Config, purpose: Purpose) {
+pub(super) fn check(
+    settings: &mut Settings,
+    config: &Config,
+    insecure: Insecure,
+    purpose: Purpose,
+) {
     sizes(settings);
     consumer(settings);
     listeners(settings, config, purpose);
@@ -34,7 +39,11 @@ pub(super) fn check(settings: &mut Settings, config: &Config, purpose: Purpose) 
         }
     }
     if matches!(purpose, Purpose::Ingress | Purpose::Check) {
-        producers(settings);
+        producers(settings, insecure);
+    }
+    open_door(settings, config, insecure);
+    for source in &config.ingress.sources {
+        replay(settings, source);
     }
 }
 
@@ -120,18 +129,66 @@ fn replicas(settings: &mut Settings, class: Class, topic: TopicSpec, durability:
 }
 
 /// An ingress nobody may post to is a mistake. What could not be read (it has no path) may name them.
-fn producers(settings: &mut Settings) {
-    if settings.is_faulty("")
-        || !settings.entries("key").is_empty()
+fn producers(settings: &mut Settings, insecure: Insecure) {
+    if insecure != Insecure::No
+        || settings.is_faulty("")
+        || has_credentials(settings)
         || !settings.names("source").is_empty()
     {
         return;
     }
     let wrong = Wrong {
         message: "neither a key nor a source is configured: nobody could post".to_owned(),
-        hint: Some("add an entry `[[key]]` or a table `[source.NAME]`".to_owned()),
+        hint: Some(
+            "add what `shock ctl key new TENANT` prints, a `[[certificate]]` or a `[source.NAME]`"
+                .to_owned(),
+        ),
     };
     settings.contradiction(Origin::Default, "key", wrong);
+}
+
+fn has_credentials(settings: &Settings) -> bool {
+    ["key", "certificate"].iter().any(|table| !settings.entries(table).is_empty())
+}
+
+/// `--insecure` is for trying out and for a proxy beside us that checks: never beside keys that would
+/// then mean nothing, and on an address that others reach only when it was said twice.
+fn open_door(settings: &mut Settings, config: &Config, insecure: Insecure) {
+    if insecure == Insecure::No {
+        return;
+    }
+    if has_credentials(settings) {
+        let message = "`--insecure` lets anybody post, and a key or certificate is configured";
+        let wrong =
+            Wrong { message: message.to_owned(), hint: Some("leave one of them out".to_owned()) };
+        settings.contradiction(Origin::Command, "", wrong);
+    }
+    let listen = config.ingress.listen;
+    if insecure == Insecure::OnLoopback && !listen.ip().is_loopback() {
+        let wrong = Wrong {
+            message: format!("{listen} is no loopback address, and `--insecure` lets anybody post"),
+            hint: Some("listen on 127.0.0.1, or say `--insecure` twice".to_owned()),
+        };
+        let path = "ingress.listen";
+        settings.contradiction(settings.origin(path), path, wrong);
+    }
+}
+
+/// A signed delivery that somebody sends again within the tolerance is a duplicate only inside the
+/// deduplication window.
+fn replay(settings: &mut Settings, source: &SourceConfig) {
+    let tolerance = match source.signature.as_ref().map(|signature| &signature.scheme) {
+        Some(
+            SignatureScheme::Stripe { tolerance } | SignatureScheme::StandardWebhooks { tolerance },
+        ) => tolerance.as_secs(),
+        Some(SignatureScheme::Body { .. }) | None => return,
+    };
+    let path = format!("source.{}.signature.tolerance_s", source.name);
+    let window = "consumer.dedupe_window_s";
+    let most = integer::<u64>(settings, window);
+    relation(settings, &[&path, window], tolerance <= most, || {
+        format!("{tolerance} has to be at most `{window}`, which is {most}")
+    });
 }
 
 fn at_least(settings: &mut Settings, greater: &str, lesser: &str) {

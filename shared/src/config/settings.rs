@@ -32,8 +32,22 @@ pub struct Sources {
     pub flags: Vec<String>,
     /// `embedded` or `kafka` where the command decides it.
     pub backend: Option<&'static str>,
+    /// Whether the command line allows to serve without any credential.
+    pub insecure: Insecure,
     /// `embedded.data_dir` where the command line names it.
     pub data_dir: Option<PathBuf>,
+}
+
+/// Whether anybody may post to `/v1/events`: only ever said on the command line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Insecure {
+    /// Nobody without a credential.
+    #[default]
+    No,
+    /// Whoever reaches a loopback address.
+    OnLoopback,
+    /// Whoever reaches the address.
+    Anywhere,
 }
 
 impl std::fmt::Debug for Sources {
@@ -204,8 +218,16 @@ impl Settings {
         let named: BTreeSet<String> = self
             .stacks
             .iter()
-            .filter(|(path, _)| matches!(keys::find(path).map(|k| k.kind), Some(Kind::Variable)))
-            .flat_map(|(_, stack)| stack.iter().map(|setting| setting.shown.clone()))
+            .filter(|(path, _)| {
+                let kind = keys::find(path).map(|key| key.kind);
+                matches!(kind, Some(Kind::Variable | Kind::Variables))
+            })
+            .flat_map(|(_, stack)| stack.iter().filter_map(|setting| setting.value.as_ref()))
+            .flat_map(|value| match value {
+                Value::Text(name) => vec![name.clone()],
+                Value::Names(names) => names.clone(),
+                _ => Vec::new(),
+            })
             .collect();
         let known = self.variables();
         for name in unknown.into_iter().filter(|name| !named.contains(name)) {
@@ -339,7 +361,7 @@ fn unknown_hint(path: &str) -> String {
                 `signature.secret_file`"
             .to_owned();
     }
-    if let Some((table @ ("key" | "schema"), _)) = path.split_once('.') {
+    if let Some((table @ ("key" | "certificate" | "schema"), _)) = path.split_once('.') {
         return format!("entries are written with two brackets: `[[{table}]]`");
     }
     match nearest::key(path) {

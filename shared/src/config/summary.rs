@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Backend, Config, SourceConfig};
+use super::{Backend, Config, RateBound, Scopes, SourceConfig};
 use crate::position::Class;
 
 impl Config {
@@ -65,7 +65,12 @@ impl Config {
     fn producers(&self, page: &mut String) {
         page.push_str("\nkeys\n");
         for key in &self.ingress.keys {
-            let _ = writeln!(page, "  {:<14} writes for {}", key.id, key.tenant);
+            let _ = writeln!(page, "  {:<14} {}", key.id, written(&key.scopes, key.rate));
+        }
+        page.push_str("\ncertificates\n");
+        for certificate in &self.ingress.certificates {
+            let scopes = written(&certificate.scopes, certificate.rate);
+            let _ = writeln!(page, "  {:<14} {scopes}", certificate.san);
         }
         page.push_str("\nsources\n");
         for source in &self.ingress.sources {
@@ -74,10 +79,27 @@ impl Config {
     }
 }
 
+/// What a credential may write, in one line.
+fn written(scopes: &Scopes, rate: Option<RateBound>) -> String {
+    let mut line = String::from("writes for ");
+    let own = scopes.tenant.iter().map(|tenant| tenant.as_str());
+    let tenants: Vec<_> = own.chain(scopes.tenants.iter().map(String::as_str)).collect();
+    line.push_str(&tenants.join(", "));
+    let classes: Vec<_> = scopes.classes.iter().map(|class| class.name().to_owned()).collect();
+    let narrowed = [("types", &scopes.types), ("sources", &scopes.sources), ("classes", &classes)];
+    for (what, list) in narrowed.iter().filter(|(_, list)| !list.is_empty()) {
+        let _ = write!(line, "; {what} {}", list.join(", "));
+    }
+    if let Some(rate) = rate {
+        let _ = write!(line, "; {} requests/s, {} at once", rate.requests_per_s, rate.burst);
+    }
+    line
+}
+
 impl SourceConfig {
     fn summary(&self, page: &mut String) {
         let signed = match &self.signature {
-            Some(signature) => format!("signed in {}", signature.header),
+            Some(signature) => format!("signed in {}", signature.scheme.header()),
             None => "not signed".to_owned(),
         };
         let checked = match &self.schema {

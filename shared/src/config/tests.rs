@@ -264,6 +264,54 @@ fn what_a_purpose_needs() {
     check(Purpose::Topics, "kafka", &["kafka.brokers"]);
 }
 
+#[test]
+fn serving_without_credentials_has_to_be_meant() {
+    let key = format!("[[key]]\nid = \"a\"\ntenant = \"t\"\nsecret_sha256 = \"{DIGEST}\"\n");
+    let check = |insecure, text: &str, listen: &str, expected: Result<bool, &str>| {
+        let (_directory, file) = written(text);
+        let flags = flags(&[&format!("ingress.listen={listen}")]);
+        let sources = Sources { insecure, flags, ..sources(&file) };
+        let found = Config::load(&sources, Purpose::Ingress).map(|config| config.ingress.insecure);
+        match (found, expected) {
+            (Err(error), Err(part)) => assert!(error.to_string().contains(part), "{error}"),
+            (found, expected) => assert_eq!(found.ok(), expected.ok(), "{insecure:?} {listen}"),
+        }
+    };
+    let (near, far) = ("127.0.0.1:8080", "0.0.0.0:8080");
+    check(Insecure::No, "", near, Err("nobody could post"));
+    check(Insecure::No, &key, far, Ok(false));
+    check(Insecure::OnLoopback, "", near, Ok(true));
+    check(Insecure::OnLoopback, "", "[::1]:8080", Ok(true));
+    check(Insecure::OnLoopback, "", far, Err("say `--insecure` twice"));
+    check(Insecure::Anywhere, "", far, Ok(true));
+    check(Insecure::Anywhere, &key, far, Err("leave one of them out"));
+}
+
+#[test]
+fn secrets_of_a_source_are_a_list() {
+    let (directory, file) = written(
+        "[source.s]\nsource = \"/s\"\nid = \"header:webhook-id\"\ntype = \"pointer:/t\"\n\
+         tenant_default = \"t\"\nsignature.scheme = \"standard-webhooks\"\n\
+         signature.secret_file = [\"new\", \"old\"]\n",
+    );
+    let write = |name: &str, text: &str| {
+        std::fs::write(directory.path().join(name), text).expect("written");
+    };
+    write("new", "whsec_AQID\n");
+    write("old", "BAUG");
+    let sources = sources(&file);
+    let config = Config::load(&sources, Purpose::Ingress).expect("valid");
+    let signature = config.ingress.sources[0].signature.clone().expect("signed");
+    assert_eq!(signature.secrets, [[1, 2, 3], [4, 5, 6]]);
+    write("old", "no Base64");
+    let error = Config::load(&sources, Purpose::Ingress).expect_err("not Base64").to_string();
+    assert!(error.contains("shock.toml:7") && !error.contains("no Base64"), "{error}");
+    let flags = flags(&["consumer.dedupe_window_s=60"]);
+    write("old", "BAUG");
+    let error = Config::load(&Sources { flags, ..sources }, Purpose::Ingress).expect_err("short");
+    assert!(error.to_string().contains("`consumer.dedupe_window_s`, which is 60"), "{error}");
+}
+
 /// The sources of a configuration with a secret in every place that may hold one.
 fn with_secrets() -> Sources {
     let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../config");
@@ -286,7 +334,7 @@ fn the_shipped_files_load_and_keep_their_secrets() {
     let config = Config::load(&sources, Purpose::Check).expect("the shipped files are valid");
     let github = &config.ingress.sources[0];
     assert_eq!(github.id, Extract::Header("x-github-delivery".to_owned()));
-    assert_eq!(github.signature.as_ref().expect("signed").secret, SECRET.as_bytes());
+    assert_eq!(github.signature.as_ref().expect("signed").secrets, [SECRET.as_bytes()]);
     assert!(github.schema.is_none());
     let Backend::Cluster { kafka, .. } = &config.backend else { panic!("kafka") };
     assert_eq!(kafka.properties["sasl.password"], SECRET);

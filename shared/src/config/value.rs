@@ -46,6 +46,8 @@ pub(super) enum Value {
     Patterns(Vec<String>),
     Origins(Vec<String>),
     SchemaPointers(Vec<String>),
+    Names(Vec<String>),
+    Paths(Vec<PathBuf>),
 }
 
 /// What is wrong with a value.
@@ -137,7 +139,51 @@ pub(super) fn read(key: &Key, raw: &Raw, base: Option<&Path>) -> Result<Value, W
             pointers.iter().try_for_each(|text| schema_pointer(text))?;
             Ok(Value::SchemaPointers(pointers))
         }
+        Kind::Names(names) => {
+            let listed = list(raw)?;
+            listed.iter().try_for_each(|name| one_of(names, name))?;
+            Ok(Value::Names(listed))
+        }
+        Kind::Variables => {
+            let names = one_or_more(raw)?;
+            names.iter().try_for_each(|name| is_variable(name))?;
+            Ok(Value::Names(names))
+        }
+        Kind::Paths => {
+            let paths = one_or_more(raw)?;
+            let paths = paths.iter().map(|path| (!path.is_empty()).then(|| joined(path, base)));
+            let paths = paths.collect::<Option<_>>();
+            paths.map(Value::Paths).ok_or_else(|| Wrong::new("`` is not a path"))
+        }
         _ => single(key, text(raw)?, base),
+    }
+}
+
+fn one_of(names: &[&str], text: &str) -> Result<(), Wrong> {
+    if names.contains(&text) {
+        return Ok(());
+    }
+    let message = format!("`{}` is not one of {}", printable(text), names.join(", "));
+    Err(match nearest::text(text, names.iter().copied()) {
+        Some(name) => Wrong::with_hint(message, format!("did you mean `{name}`?")),
+        None => Wrong::new(message),
+    })
+}
+
+fn is_variable(text: &str) -> Result<(), Wrong> {
+    let wrong = || format!("`{}` is not the name of an environment variable", printable(text));
+    if variable(text) { Ok(()) } else { Err(Wrong::new(wrong())) }
+}
+
+fn joined(path: &str, base: Option<&Path>) -> PathBuf {
+    base.map_or_else(|| PathBuf::from(path), |base| base.join(path))
+}
+
+/// A list, or one text that stands for a list of one.
+fn one_or_more(raw: &Raw) -> Result<Vec<String>, Wrong> {
+    match raw {
+        Raw::Text(_) => Ok(vec![text(raw)?.to_owned()]),
+        _ => list(raw),
     }
 }
 
@@ -162,14 +208,7 @@ fn single(key: &Key, text: &str, base: Option<&Path>) -> Result<Value, Wrong> {
         Kind::Header => {
             checked(header(text), "a header's name").map(|_| Value::Text(text.to_ascii_lowercase()))
         }
-        Kind::Name(names) => checked(
-            names.contains(&text),
-            &format!("one of {}", names.join(", ")),
-        )
-        .map_err(|wrong| match nearest::text(text, names.iter().copied()) {
-            Some(name) => Wrong::with_hint(wrong.message, format!("did you mean `{name}`?")),
-            None => wrong,
-        }),
+        Kind::Name(names) => one_of(names, text).map(|()| Value::Text(text.to_owned())),
         Kind::Address => text.parse().map(Value::Address).map_err(|_| {
             Wrong::with_hint(
                 format!("{quoted} is not an address"),
@@ -178,7 +217,7 @@ fn single(key: &Key, text: &str, base: Option<&Path>) -> Result<Value, Wrong> {
         }),
         Kind::Path => {
             checked(!text.is_empty(), "a path")?;
-            Ok(Value::Path(base.map_or_else(|| PathBuf::from(text), |base| base.join(text))))
+            Ok(Value::Path(joined(text, base)))
         }
         Kind::Tenant => TenantId::parse(text)
             .map(Value::Tenant)
@@ -194,7 +233,10 @@ fn single(key: &Key, text: &str, base: Option<&Path>) -> Result<Value, Wrong> {
         | Kind::Extracts
         | Kind::Patterns
         | Kind::Origins
-        | Kind::SchemaPointers => unreachable!("read() handles what is not one text"),
+        | Kind::SchemaPointers
+        | Kind::Names(_)
+        | Kind::Variables
+        | Kind::Paths => unreachable!("read() handles what is not one text"),
     }
 }
 

@@ -6,11 +6,10 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use anyhow::{Context, ensure};
-use rand::TryRngCore;
-use rand::rngs::OsRng;
-use sha2::{Digest, Sha256};
-use shared::config::KeyConfig;
+use shared::config::{KeyConfig, Scopes};
 use shared::tenant::TenantId;
+
+use crate::secret::Secret;
 
 /// The file's name in the data directory.
 const FILE: &str = "dev-key";
@@ -18,8 +17,6 @@ const FILE: &str = "dev-key";
 const FILE_FRESH: &str = "dev-key.new";
 /// The key's id and the tenant it writes for.
 const NAME: &str = "dev";
-/// 256 bits: not to be guessed, so that a plain hash at rest is enough.
-const SECRET_BYTES: usize = 32;
 
 /// `dev.<secret>`.
 pub struct DevelopmentKey {
@@ -34,9 +31,7 @@ impl DevelopmentKey {
         let presented = match std::fs::read_to_string(&path) {
             Ok(text) => text.trim().to_owned(),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                let mut secret = [0; SECRET_BYTES];
-                OsRng.try_fill_bytes(&mut secret).context("no random numbers for a key")?;
-                let presented = format!("{NAME}.{}", hex::encode(secret));
+                let presented = format!("{NAME}.{}", Secret::random()?.text());
                 write(directory, &presented)
                     .with_context(|| format!("cannot write {}", path.display()))?;
                 presented
@@ -50,7 +45,7 @@ impl DevelopmentKey {
             "{} does not hold a development key; remove it to get a new one",
             path.display()
         );
-        let secret_sha256 = Sha256::digest(secret.as_bytes()).into();
+        let secret_sha256 = Secret::of(secret.to_owned()).sha256();
         Ok(Self { presented, secret_sha256 })
     }
 
@@ -64,7 +59,8 @@ impl DevelopmentKey {
         KeyConfig {
             id: NAME.to_owned(),
             secret_sha256: self.secret_sha256,
-            tenant: TenantId::parse(NAME).expect("a literal that is a tenant's name"),
+            scopes: Scopes::of(TenantId::parse(NAME).expect("a literal that is a tenant's name")),
+            rate: None,
         }
     }
 }
@@ -100,7 +96,7 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         std::fs::write(directory.path().join(FILE_FRESH), "dev.ab").expect("writes");
         let key = DevelopmentKey::of(directory.path()).expect("made");
-        assert_eq!(key.presented().len(), NAME.len() + 1 + 2 * SECRET_BYTES);
+        assert_eq!(key.presented().len(), NAME.len() + 1 + 64);
     }
 
     #[test]

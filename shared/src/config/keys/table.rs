@@ -18,6 +18,8 @@ const REPLICATION: Kind = integer(1, 32, Unit::Count);
 const RETENTION_MS: Kind = integer(60_000, RETENTION_MS_MAX, Unit::Milliseconds);
 const MESSAGE_BYTES: Kind = integer(32 * KIB, 100 * MIB, Unit::Bytes);
 const MODES: Kind = Kind::Name(&["enforce", "warn", "off"]);
+const RATE: Kind = integer(1, 1_000_000, Unit::Count);
+const CLASSES: Kind = Kind::Names(&["control", "transactional", "telemetry"]);
 const TIMEOUT_MS: Kind = integer(10, TIMEOUT_MS_MAX, Unit::Milliseconds);
 
 const fn integer(min: u64, max: u64, unit: Unit) -> Kind {
@@ -138,6 +140,12 @@ pub static KEYS: &[Key] = &[
         "A stop lets requests in flight finish for so long.",
     ),
     key(
+        "ingress.failed_logins_per_minute",
+        integer(1, 1_000_000, Unit::Count),
+        "60",
+        "Wrong credentials that one address (one /64 of IPv6) may send in a minute; further ones get 429 `too_many_failed_logins` instead of 401. A right credential passes always.",
+    ),
+    key(
         "schemas.mode",
         MODES,
         "enforce",
@@ -168,7 +176,48 @@ pub static KEYS: &[Key] = &[
         "",
         "The key's public part: producers present `Authorization: Bearer ID.SECRET`. Required, and unique.",
     ),
-    key("key[].tenant", Kind::Tenant, "", "The tenant the key writes for. Required."),
+    key(
+        "key[].tenant",
+        Kind::Tenant,
+        "",
+        "The tenant the key writes for: the one of every event that names none. Required without `tenants`.",
+    ),
+    key(
+        "key[].tenants",
+        Kind::Patterns,
+        "",
+        "Tenants that an event may name beside it (`tenant`, or the header `ce-tenant`): for a forwarder that is trusted to say whose events it passes on. Names and prefixes: `[\"acme\", \"team-*\"]`. Without `tenant` every event has to name one.",
+    ),
+    key(
+        "key[].types",
+        Kind::Patterns,
+        "",
+        "The types it may write, as in `classes.control`; without it all. Others get 403 `type_forbidden`.",
+    ),
+    key(
+        "key[].sources",
+        Kind::Patterns,
+        "",
+        "The CloudEvents sources it may write: `[\"https://shop.example/*\"]`; without it all. An event without a source has the source `/`. Others get 403 `source_forbidden`.",
+    ),
+    key(
+        "key[].classes",
+        CLASSES,
+        "",
+        "The classes it may write; without it all. Others get 403 `class_forbidden`.",
+    ),
+    key(
+        "key[].requests_per_s",
+        RATE,
+        "",
+        "The requests it may send per second, the same however busy we are; beyond it 429 `rate_limited`. Without it no limit of its own.",
+    ),
+    key(
+        "key[].requests_burst",
+        RATE,
+        "",
+        "The requests it may send at once; without it `requests_per_s`.",
+    ),
     secret(
         "key[].secret_sha256",
         Kind::Digest,
@@ -180,6 +229,19 @@ pub static KEYS: &[Key] = &[
         "",
         "The environment variable that holds the SHA-256 of the key's secret, in hex.",
     ),
+    key(
+        "certificate[].san",
+        Kind::Text { empty: false },
+        "",
+        "A name of a client certificate that posts without a key: one of its subject alternative names, a DNS name or a URI (`spiffe://example.org/shop`), to the letter. Required, and unique. TLS verifies the certificate; where a request shows a key, the key decides.",
+    ),
+    key("certificate[].tenant", Kind::Tenant, "", "As `key[].tenant`."),
+    key("certificate[].tenants", Kind::Patterns, "", "As `key[].tenants`."),
+    key("certificate[].types", Kind::Patterns, "", "As `key[].types`."),
+    key("certificate[].sources", Kind::Patterns, "", "As `key[].sources`."),
+    key("certificate[].classes", CLASSES, "", "As `key[].classes`."),
+    key("certificate[].requests_per_s", RATE, "", "As `key[].requests_per_s`."),
+    key("certificate[].requests_burst", RATE, "", "As `key[].requests_burst`."),
     key(
         "classes.control",
         Kind::Patterns,
@@ -243,15 +305,15 @@ pub static KEYS: &[Key] = &[
     ),
     key(
         "source.<name>.signature.scheme",
-        Kind::Name(&["hmac-sha256"]),
+        Kind::Name(&["hmac-sha256", "stripe", "standard-webhooks"]),
         "",
-        "How the sender signs: HMAC-SHA256 over the raw body, hex in a header.",
+        "How the sender signs. `hmac-sha256`: over the raw body, hex in `header` (GitHub). `stripe`: over time and body, in `Stripe-Signature`. `standard-webhooks`: over id, time and body, in `webhook-signature`.",
     ),
     key(
         "source.<name>.signature.header",
         Kind::Header,
         "",
-        "The header with the signature: `X-Hub-Signature-256`.",
+        "The header with the signature: `X-Hub-Signature-256`. Required with `hmac-sha256`.",
     ),
     key(
         "source.<name>.signature.prefix",
@@ -261,15 +323,21 @@ pub static KEYS: &[Key] = &[
     ),
     key(
         "source.<name>.signature.secret_env",
-        Kind::Variable,
+        Kind::Variables,
         "",
-        "The environment variable that holds the shared secret. This or `secret_file`; the secret itself never stands in a configuration.",
+        "The environment variable that holds the shared secret, or up to four of them, any of which verifies. This or `secret_file`; the secret itself never stands in a configuration.",
     ),
     key(
         "source.<name>.signature.secret_file",
-        Kind::Path,
+        Kind::Paths,
         "",
-        "The file that holds the shared secret; line ends at its end are cut.",
+        "The file that holds the shared secret, or up to four of them; line ends at its end are cut. Read again when it changes.",
+    ),
+    key(
+        "source.<name>.signature.tolerance_s",
+        integer(1, 3_600, Unit::Seconds),
+        "",
+        "By how much the sender's time and ours may differ, with `stripe` and `standard-webhooks`; without it 300. Beyond it 401 `signature_expired`. At most `consumer.dedupe_window_s`: inside it a repeated delivery is a duplicate.",
     ),
     key(
         "source.<name>.schema.file",

@@ -85,9 +85,9 @@ fn a_good_set_is_applied_and_a_bad_one_keeps_the_old() {
     bench.check(&mut reloader, 1, [2, 0, 1, 0]);
     let secret = |at: usize| {
         let config = &applied.borrow()[at];
-        config.ingress.sources[0].signature.as_ref().map(|signature| signature.secret.clone())
+        config.ingress.sources[0].signature.as_ref().map(|signature| signature.secrets.clone())
     };
-    assert_eq!(secret(0), Some(b"two".to_vec()));
+    assert_eq!(secret(0), Some(vec![b"two".to_vec()]));
 
     bench.write("shock.toml", &SOURCE.replace("x-s", "x s"));
     bench.check(&mut reloader, 1, [2, 1, 0, 0]);
@@ -103,7 +103,7 @@ fn a_good_set_is_applied_and_a_bad_one_keeps_the_old() {
     bench.check(&mut reloader, 1, [2, 3, 0, 0]);
     bench.write("secret", "three");
     bench.check(&mut reloader, 2, [3, 3, 1, 0]);
-    assert_eq!(secret(1), Some(b"three".to_vec()));
+    assert_eq!(secret(1), Some(vec![b"three".to_vec()]));
     assert_eq!(reloader.status().0.lock().last_error, None);
 }
 
