@@ -1,14 +1,19 @@
 //! Reading a body: into a pooled buffer, inside its bounds, within its time.
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use http_body_util::BodyExt;
 use hyper::body::{Body as _, Incoming};
+use tokio::time::{Instant, sleep_until};
 
 use crate::budget::Reserved;
 use crate::pool::Reusable;
 use crate::reject::{Bound, Reject};
 
+/// A body's pace is looked at so often, and not in its first seconds: connections start slowly.
+const PACE_LOOK: Duration = Duration::from_secs(1);
+const PACE_GRACE: Duration = Duration::from_secs(5);
 /// What of a refused body is read and thrown away, so that the answer is not lost in a reset.
 const DISCARD_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// And for how long.
@@ -38,6 +43,24 @@ pub(crate) struct BodyBounds {
     pub bytes_max: usize,
     /// From now to the last byte.
     pub time_max: Duration,
+    /// The least bytes of a second on average; 0 = any.
+    pub bytes_per_s_min: u64,
+}
+
+impl BodyBounds {
+    /// Waits until the time is over, or until what has come is too little for it.
+    async fn run_out(self, received: &Cell<usize>) {
+        let started = Instant::now();
+        let end = started + self.time_max;
+        loop {
+            let now = Instant::now();
+            let paced = (now - started).saturating_sub(PACE_GRACE).as_secs() * self.bytes_per_s_min;
+            if now >= end || (received.get() as u64) < paced {
+                return;
+            }
+            sleep_until(end.min(now + PACE_LOOK)).await;
+        }
+    }
 }
 
 /// Reads the whole body.
@@ -47,6 +70,7 @@ pub(crate) async fn read(
     reserved: &mut Reserved<'_>,
     into: &mut Vec<u8>,
 ) -> Result<(), Reject> {
+    let received = Cell::new(0);
     let whole = async {
         while let Some(frame) = incoming.frame().await {
             let Ok(frame) = frame else { return Err(Reject::BodyIncomplete) };
@@ -58,6 +82,7 @@ pub(crate) async fn read(
             }
             reserved.cover(length).map_err(|_| Reject::Overloaded)?;
             into.extend_from_slice(&data);
+            received.set(length);
         }
         Ok(())
     };
@@ -65,7 +90,7 @@ pub(crate) async fn read(
     tokio::select! {
         biased;
         read = whole => read,
-        () = tokio::time::sleep(bounds.time_max) => Err(Reject::BodyTimeout),
+        () = bounds.run_out(&received) => Err(Reject::BodyTimeout),
     }
 }
 

@@ -1,54 +1,56 @@
-//! A thread's connections: accepted, served with an edge server's bounds, drained.
-//!
-//! Bare hyper times nothing without a timer, and its version detection not even then: a connection
-//! that shows no whole head in time is closed here.
+//! One connection, from its first byte to its last: who it is from, TLS, and the protocol it speaks.
 
-use std::cell::Cell;
 use std::convert::Infallible;
-use std::io;
 use std::net::IpAddr;
+use std::pin::pin;
 use std::rc::Rc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::conn::auto::Builder;
-use shared::Shutdown;
-use shared::health::Heartbeat;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::task::{JoinError, JoinSet};
-use tokio::time::{Instant, sleep, timeout};
+use shared::config::ProxyProtocol;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::core::{Core, Shared};
-use crate::head::FIELD_BYTES_MAX;
+use crate::accept::{Counted, trusts};
+use crate::core::Shared;
+use crate::deadlines::{Closing, until_ended};
+use crate::framing;
+use crate::guard::Guard;
+use crate::metrics::Refused;
 use crate::peer::Peer;
-use crate::pipeline;
+use crate::proxy;
+use crate::pulse::Pulse;
+use crate::serve::{self, Connected};
+use crate::tls;
+use crate::transport::Transport;
 
-/// A connection is closed between two requests when it is this old, so that load spreads over
-/// threads and replicas; up to a tenth more, so that they do not all come back together.
-const AGE_MAX: Duration = Duration::from_secs(300);
-/// hyper's own bound on a head lies above ours: what is between gets a problem document.
-const HEAD_BYTES_HARD_MAX: usize = 2 * FIELD_BYTES_MAX;
-/// The same for the number of fields.
-const FIELDS_HARD_MAX: usize = 128;
+/// hyper's read buffer: a whole head, and bodies in pieces that are worth a system call.
+const BUFFER_BYTES_MAX: usize = 2 * framing::BYTES_MAX;
+/// What HTTP/2 begins with (RFC 9113 section 3.4).
+const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// What is read at once to tell the protocols apart: most first requests whole.
+const FIRST_BYTES: usize = 2048;
 /// Streams of one HTTP/2 connection (Envoy's edge guide).
 const STREAMS_MAX: u32 = 100;
 /// Flow control windows of HTTP/2, per stream and connection (Envoy's edge guide).
 const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
 const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
-/// Streams that may be reset before they were looked at (rapid reset).
+/// Streams that may be reset before they were looked at (rapid reset), and that we reset ourselves.
 const PENDING_RESETS_MAX: usize = 20;
-/// A drain takes an accept queue for empty after this long without a connection.
-const QUIET: Duration = Duration::from_millis(100);
-/// A full table of file descriptors is looked at again after this long.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// How often the thread says that it lives.
-const BEAT: Duration = Duration::from_secs(1);
+const LOCAL_RESETS_MAX: usize = 100;
+/// HTTP/2's own question whether the other end lives, and how long it has for an answer.
+const PING: Duration = Duration::from_secs(20);
+/// What a sender sends behind our last answer is read for so long, and so many bytes of it: closing
+/// on unread bytes would reset the connection and take the answer with it.
+const LINGER_TIME: Duration = Duration::from_secs(1);
+const LINGER_BYTES: usize = 256 * 1024;
 
 /// Runs what HTTP/2 spawns on the thread it is on.
 #[derive(Clone, Copy, Debug)]
-struct OnThread;
+pub(crate) struct OnThread;
 
 impl<F: Future + 'static> hyper::rt::Executor<F> for OnThread {
     fn execute(&self, future: F) {
@@ -56,180 +58,208 @@ impl<F: Future + 'static> hyper::rt::Executor<F> for OnThread {
     }
 }
 
-/// A thread's whole life: accept and serve until `shutdown`, then drain.
-pub(crate) async fn serve(
-    core: Rc<Core>,
-    listener: TcpListener,
-    shutdown: Shutdown,
-    heartbeat: Heartbeat,
-) {
-    let close = Shutdown::new();
-    let mut connections = JoinSet::new();
-    let mut beat = tokio::time::interval(BEAT);
-    loop {
-        tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok((stream, from)) => start(&mut connections, &core, stream, from.ip(), &close),
-                Err(error) => {
-                    tracing::warn!(%error, "a connection cannot be accepted");
-                    sleep(ACCEPT_PAUSE).await;
-                }
-            },
-            Some(ended) = connections.join_next() => report(ended),
-            _ = beat.tick() => heartbeat.beat(),
-            () = shutdown.cancelled() => break,
-        }
-    }
-    let drain_timeout = core.shared.config.drain_timeout;
-    let deadline = Instant::now() + drain_timeout;
-    // Senders that come back without a pause must not take the time in which others finish.
-    let accept_deadline = deadline - drain_timeout / 2;
-    core.shared.draining.store(true, Ordering::Relaxed);
-    // Closing a listener resets what waits in its queue.
-    while Instant::now() < accept_deadline {
-        let Ok(accepted) = timeout(QUIET, listener.accept()).await else { break };
-        if let Ok((stream, from)) = accepted {
-            start(&mut connections, &core, stream, from.ip(), &close);
-        }
-        heartbeat.beat();
-    }
-    drop(listener);
-    close.cancel();
-    loop {
-        tokio::select! {
-            ended = connections.join_next() => if ended.is_none() { break },
-            _ = beat.tick() => heartbeat.beat(),
-            () = tokio::time::sleep_until(deadline) => {
-                tracing::warn!(connections = connections.len(), "connections outlived the drain");
-                break;
-            }
-        }
-    }
+/// What a connection speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Spoken {
+    Http1,
+    Http2,
 }
 
-/// A panic is a bug of ours; it costs its connection, not the thread.
-fn report(ended: Result<(), JoinError>) {
-    if let Err(error) = ended {
-        tracing::error!(%error, "a connection's task failed");
-    }
-}
-
-/// One of the open connections; counted while it lives.
-struct Counted(Rc<Core>);
-
-impl Counted {
-    fn open(core: &Rc<Core>) -> Option<Self> {
-        let shared = &core.shared;
-        let before = shared.connections.fetch_add(1, Ordering::Relaxed);
-        shared.metrics.connections.inc();
-        let counted = Self(Rc::clone(core));
-        if before < shared.config.connections_max {
-            return Some(counted);
-        }
-        shared.metrics.connections_refused.inc();
-        None
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.shared.connections.fetch_sub(1, Ordering::Relaxed);
-        self.0.shared.metrics.connections.dec();
-    }
-}
-
-fn start(
-    connections: &mut JoinSet<()>,
-    core: &Rc<Core>,
-    stream: TcpStream,
+/// Serves a connection until it ends.
+pub(crate) async fn run(
+    mut counted: Counted,
+    mut socket: TcpStream,
     from: IpAddr,
-    close: &Shutdown,
+    closing: Rc<Closing>,
 ) {
-    let Some(counted) = Counted::open(core) else { return };
-    let prepared = stream
-        .set_nodelay(true)
-        .and_then(|()| bound_answers(&stream, core.shared.config.body_timeout));
-    if let Err(error) = prepared {
-        tracing::debug!(%error, "a connection has gone already");
-        return;
+    let core = Rc::clone(&counted.core);
+    let opened = async {
+        let from = sender(&mut counted, &mut socket, from).await?;
+        secure(&counted, socket, from).await
+    };
+    let (transport, peer, spoken) = match opened.await {
+        Ok(opened) => opened,
+        Err(reason) => return core.shared.metrics.refused(reason),
+    };
+    let mut transport = transport;
+    let Some((spoken, held)) = sniff(&core.shared, &mut transport, spoken, &closing).await else {
+        return linger(transport).await;
+    };
+    let connected = Rc::new(Connected::new(core, peer, Pulse::new(Instant::now())));
+    serve(&connected, transport, spoken, held, &closing).await;
+    if let Some(transport) = connected.pulse.take_open() {
+        linger(transport).await;
     }
-    let peer = Peer::new(from, Box::default());
-    connections.spawn_local(connection(counted, Rc::new(peer), stream, close.clone()));
 }
 
-/// Whoever takes nothing of its answers for as long as a body may take is closed: hyper waits for
-/// room in the socket without end. Where the system does not offer it, only `connections_max` bounds.
-fn bound_answers(stream: &TcpStream, time_max: Duration) -> io::Result<()> {
-    #[cfg(target_os = "linux")]
-    socket2::SockRef::from(stream).set_tcp_user_timeout(Some(time_max))?;
-    #[cfg(not(target_os = "linux"))]
-    let _ = (stream, time_max);
-    Ok(())
+/// Whom the connection is from: the other end, or whom the proxy there speaks for.
+async fn sender(
+    counted: &mut Counted,
+    socket: &mut TcpStream,
+    from: IpAddr,
+) -> Result<IpAddr, Refused> {
+    let edge = &counted.core.shared.config.edge;
+    if edge.proxy_protocol == ProxyProtocol::Off {
+        return Ok(from);
+    }
+    if !trusts(&counted.core.shared, from) {
+        return Err(Refused::Proxy);
+    }
+    let read = timeout(edge.handshake_timeout, proxy::read(socket)).await;
+    let Ok(Ok(client)) = read else { return Err(Refused::Proxy) };
+    let Some(client) = client else { return Ok(from) };
+    counted.place(client)?;
+    Ok(client)
 }
 
-async fn connection(counted: Counted, peer: Rc<Peer>, stream: TcpStream, close: Shutdown) {
-    let shared = &counted.0.shared;
-    let asked = Rc::new(Cell::new(false));
-    let service = service_fn(|request| {
-        asked.set(true);
-        let (core, peer) = (Rc::clone(&counted.0), Rc::clone(&peer));
-        async move { Ok::<_, Infallible>(pipeline::handle(&core, &peer, request).await) }
-    });
-    let builder = builder(shared);
-    let mut serving = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
-    let mut silent = std::pin::pin!(sleep(shared.config.head_timeout));
-    let mut old = std::pin::pin!(sleep(AGE_MAX.mul_f64(rand::random_range(1.0..1.1))));
-    let (mut watched, mut open) = (true, true);
+/// TLS, where the listener has a certificate; and what was agreed on there.
+async fn secure(
+    counted: &Counted,
+    socket: TcpStream,
+    from: IpAddr,
+) -> Result<(Transport, Peer, Option<Spoken>), Refused> {
+    let shared = &counted.core.shared;
+    let Some(tls) = &shared.tls else {
+        return Ok((Transport::Plain(socket), Peer::new(from, Box::default()), None));
+    };
+    let handshake = Box::pin(tls.acceptor().accept(socket));
+    let stream = match timeout(shared.config.edge.handshake_timeout, handshake).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => {
+            tracing::debug!(%error, "a handshake failed");
+            return Err(Refused::Handshake);
+        }
+        Err(_) => return Err(Refused::Handshake),
+    };
+    let session = stream.get_ref().1;
+    let spoken = match session.alpn_protocol() {
+        Some(b"h2") => Some(Spoken::Http2),
+        Some(_) => Some(Spoken::Http1),
+        None => None,
+    };
+    let peer = Peer::new(from, tls::client_names(session));
+    Ok((Transport::Tls(Box::new(stream)), peer, spoken))
+}
+
+/// Waits for the first bytes and tells the protocols apart where TLS has not; nothing of hyper's is
+/// held for a connection that is silent.
+async fn sniff(
+    shared: &Shared,
+    transport: &mut Transport,
+    spoken: Option<Spoken>,
+    closing: &Closing,
+) -> Option<(Spoken, Vec<u8>)> {
+    let mut held = Vec::new();
+    let mut deadline = Instant::now() + shared.config.edge.idle_timeout;
     loop {
-        tokio::select! {
+        let read = async {
+            held.reserve(FIRST_BYTES);
+            timeout_at(deadline, transport.read_buf(&mut held)).await
+        };
+        // Whoever has said nothing when all is to end is waiting for nothing.
+        let read = tokio::select! {
             biased;
-            ended = serving.as_mut() => {
-                if let Err(error) = ended {
-                    tracing::debug!(error, "a connection ended badly");
-                }
-                return;
+            read = read => read,
+            () = closing.told() => return None,
+        };
+        match read {
+            Ok(Ok(1..)) => {}
+            Ok(Ok(0) | Err(_)) => return None,
+            Err(_) if held.is_empty() => {
+                shared.metrics.connections_idle.inc();
+                return None;
             }
-            () = close.cancelled(), if open => {
-                open = false;
-                serving.as_mut().graceful_shutdown();
-            }
-            () = silent.as_mut(), if watched => {
-                watched = false;
-                if !asked.get() {
-                    shared.metrics.connections_silent.inc();
-                    return;
-                }
-            }
-            () = old.as_mut(), if open => {
-                open = false;
-                serving.as_mut().graceful_shutdown();
+            Err(_) => {
+                shared.metrics.connections_silent.inc();
+                return None;
             }
         }
+        let known = held.len().min(PREFACE.len());
+        let spoken = match spoken {
+            Some(spoken) => spoken,
+            None if held[..known] != PREFACE[..known] => Spoken::Http1,
+            None if known == PREFACE.len() => Spoken::Http2,
+            None => {
+                deadline = deadline.min(Instant::now() + shared.config.head_timeout);
+                continue;
+            }
+        };
+        held.shrink_to_fit();
+        return Some((spoken, held));
     }
 }
 
-fn builder(shared: &Shared) -> Builder<OnThread> {
-    let mut builder = Builder::new(OnThread);
+/// Serves the protocol.
+async fn serve(
+    connected: &Rc<Connected>,
+    transport: Transport,
+    spoken: Spoken,
+    held: Vec<u8>,
+    closing: &Closing,
+) {
+    let service = service_fn(|request| {
+        let connected = Rc::clone(connected);
+        async move { Ok::<_, Infallible>(serve::answer(&connected, request).await) }
+    });
+    let pulse = Rc::clone(&connected.pulse);
+    let ended = match spoken {
+        Spoken::Http1 => {
+            let io = TokioIo::new(Guard::http1(transport, pulse, held));
+            let serving = pin!(http1_builder().serve_connection(io, service));
+            until_ended(serving, connected, closing).await
+        }
+        Spoken::Http2 => {
+            let io = TokioIo::new(Guard::http2(transport, pulse, held));
+            let serving = pin!(http2_builder().serve_connection(io, service));
+            until_ended(serving, connected, closing).await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection ended badly");
+    }
+}
+
+fn http1_builder() -> http1::Builder {
+    let mut builder = http1::Builder::new();
     builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(shared.config.head_timeout)
-        .max_headers(FIELDS_HARD_MAX)
-        .max_buf_size(HEAD_BYTES_HARD_MAX)
+        .max_buf_size(BUFFER_BYTES_MAX)
         .half_close(false)
         .keep_alive(true)
         // On, hyper keeps an answer back while bytes of a next request are there, and drops it with
         // the connection where those bytes are no request.
         .pipeline_flush(false);
     builder
-        .http2()
+}
+
+fn http2_builder() -> http2::Builder<OnThread> {
+    let mut builder = http2::Builder::new(OnThread);
+    builder
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS_MAX)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .max_pending_accept_reset_streams(PENDING_RESETS_MAX)
-        .max_header_list_size(u32::try_from(FIELD_BYTES_MAX).unwrap_or(u32::MAX))
-        .keep_alive_interval(Duration::from_secs(20))
-        .keep_alive_timeout(Duration::from_secs(20));
+        .max_local_error_reset_streams(LOCAL_RESETS_MAX)
+        .max_header_list_size(u32::try_from(framing::BYTES_MAX).unwrap_or(u32::MAX))
+        .keep_alive_interval(PING)
+        .keep_alive_timeout(PING);
     builder
+}
+
+/// Ends our side and reads what the other still sends, within bounds.
+async fn linger(transport: Transport) {
+    let mut socket = transport.into_socket();
+    let until_closed = async {
+        let mut bytes = [0; 4096];
+        let mut read = 0;
+        let _ = socket.shutdown().await;
+        while read < LINGER_BYTES {
+            match socket.read(&mut bytes).await {
+                Ok(count @ 1..) => read += count,
+                Ok(0) | Err(_) => return,
+            }
+        }
+    };
+    // Whoever is still there after that has had its answer.
+    let _ = timeout(LINGER_TIME, until_closed).await;
 }

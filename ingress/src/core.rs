@@ -9,17 +9,21 @@ use shared::log::{AcksPool, Log};
 use shared::metrics::Registry;
 use shared::route::Router;
 
+use crate::addresses::Addresses;
 use crate::body::Buffer;
 use crate::budget::Budget;
 use crate::cors::Cors;
+use crate::descriptors;
 use crate::desk::Desk;
 use crate::fixed_limits::FailedLogins;
 use crate::live::{Live, Policy, View};
+use crate::memory::Watermark;
 use crate::metrics::{Metrics, Registered};
 use crate::pool::{Pool, Pooled};
-use crate::schema::SchemaError;
+use crate::server::BindError;
 use crate::stationery::Stationery;
 use crate::tape::{JsonBounds, Parser};
+use crate::tls::Tls;
 
 /// One ingress: configuration, ready to use, and the log.
 #[derive(Debug)]
@@ -44,8 +48,18 @@ pub(crate) struct Shared {
     pub clock: Clock,
     /// Answers close their connections from now on.
     pub draining: AtomicBool,
+    /// How many connections may be open.
+    pub connections_max: usize,
     /// Open connections, all threads.
     pub connections: AtomicUsize,
+    /// Requests being served, all threads.
+    pub requests: AtomicUsize,
+    /// Open connections of each address.
+    pub addresses: Addresses,
+    /// TLS, where it is spoken.
+    pub tls: Option<Arc<Tls>>,
+    /// Whether memory is short.
+    pub watermark: Watermark,
 }
 
 /// A thread's part.
@@ -66,27 +80,39 @@ pub(crate) struct Core {
 }
 
 impl Shared {
-    /// Loads keys, sources and schemas.
+    /// Loads keys, sources, schemas and certificates.
     pub fn load(
         config: &IngressConfig,
         router: Router,
         log: Log,
         registry: &Registry,
         clock: Clock,
-    ) -> Result<Self, SchemaError> {
+    ) -> Result<Self, BindError> {
         let metrics = Metrics::new(registry);
         Ok(Self {
             live: Live::new(Policy::load(config, None)?, config, Registered::new(registry)),
             failed_logins: FailedLogins::new(config.failed_logins_per_minute),
             budget: Budget::new(config.inflight_bytes_max, metrics.inflight_bytes.clone()),
             cors: Cors::new(&config.cors_origins),
+            addresses: Addresses::new(config.edge.connections_per_address_max),
+            tls: match &config.edge.tls {
+                Some(files) => Some(Arc::new(Tls::load(files, metrics.tls_reloads.clone())?)),
+                None => None,
+            },
+            watermark: Watermark::new(
+                config.edge.memory_bytes_max,
+                metrics.memory_bytes.clone(),
+                metrics.memory_shedding.clone(),
+            ),
             config: config.clone(),
             router,
             log,
             metrics,
             clock,
             draining: AtomicBool::new(false),
+            connections_max: descriptors::room_for(config.connections_max),
             connections: AtomicUsize::new(0),
+            requests: AtomicUsize::new(0),
         })
     }
 }

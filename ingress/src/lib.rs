@@ -12,6 +12,8 @@
 //! No 2xx for an event that the log has not acknowledged. No retry of an append: the sender does that,
 //! with the same id. No waiting at a bound: it is refused at once. No SQL.
 
+mod accept;
+mod addresses;
 mod answer;
 mod append;
 mod batch;
@@ -23,17 +25,22 @@ mod core;
 mod cors;
 mod courtesy;
 mod credential;
+mod deadlines;
+mod descriptors;
 mod desk;
 mod elements;
 mod envelope;
 mod event;
 mod eventless;
 mod fixed_limits;
+mod framing;
 mod grant;
+mod guard;
 mod head;
 mod inflate;
 mod listener;
 mod live;
+mod memory;
 mod metrics;
 mod openapi;
 mod peer;
@@ -41,8 +48,11 @@ mod pipeline;
 mod pointer;
 mod pool;
 mod problem;
+mod proxy;
+mod pulse;
 mod reject;
 mod schema;
+mod serve;
 mod server;
 mod signature;
 mod source;
@@ -51,12 +61,15 @@ mod stationery;
 mod storable;
 mod tally;
 mod tape;
+mod tls;
+mod transport;
 mod turn;
 mod violation;
 
 pub use self::reject::problems_markdown;
 pub use self::schema::SchemaError;
 pub use self::server::{BindError, Ingress, Reload, ServeError};
+pub use self::tls::TlsError;
 
 /// Registers every family the ingress exports, without an ingress: for the reference page.
 pub fn describe(registry: &shared::metrics::Registry) {

@@ -33,12 +33,45 @@ pub(crate) struct Metrics {
     pub inflight_requests: IntGauge,
     /// Open connections.
     pub connections: IntGauge,
-    /// Connections closed at once because too many were open.
-    pub connections_refused: IntCounter,
+    refused: [IntCounter; Refused::ALL.len()],
     /// Connections closed because they sent no whole head in time.
     pub connections_silent: IntCounter,
+    /// Connections closed because nothing was asked on them for long.
+    pub connections_idle: IntCounter,
+    /// What the process takes, in bytes.
+    pub memory_bytes: IntGauge,
+    /// Whether bodies are refused for its sake.
+    pub memory_shedding: IntGauge,
+    /// Changes of the TLS files.
+    pub tls_reloads: IntCounterVec,
     /// Violations let through by `warn`.
     pub schema_warnings: IntCounter,
+}
+
+/// Why a connection was closed before a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refused {
+    /// So many are open in all.
+    Connections,
+    /// So many of its address are.
+    Address,
+    /// No header of the PROXY protocol, or one from somebody who may not send it.
+    Proxy,
+    /// The TLS handshake failed or took too long.
+    Handshake,
+}
+
+impl Refused {
+    const ALL: [Self; 4] = [Self::Connections, Self::Address, Self::Proxy, Self::Handshake];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Connections => "connections",
+            Self::Address => "address",
+            Self::Proxy => "proxy",
+            Self::Handshake => "handshake",
+        }
+    }
 }
 
 impl Metrics {
@@ -49,7 +82,13 @@ impl Metrics {
             "Events by what became of them; their sum is shock_ingress_events_received_total.",
             &["outcome"],
         );
+        let refused = registry.counters(
+            "shock_ingress_connections_refused_total",
+            "Connections closed before a request: too many open in all, or of one address; no valid PROXY header; no TLS handshake.",
+            &["reason"],
+        );
         Self {
+            refused: Refused::ALL.map(|reason| refused.with_label_values(&[reason.name()])),
             requests: registry.counters(
                 "shock_ingress_requests_total",
                 "Requests answered, by route and code (accepted, mixed, valid, or a problem's code).",
@@ -87,19 +126,37 @@ impl Metrics {
             inflight_requests: registry
                 .gauge("shock_ingress_inflight_requests", "Requests being served now."),
             connections: registry.gauge("shock_ingress_connections", "Open connections."),
-            connections_refused: registry.counter(
-                "shock_ingress_connections_refused_total",
-                "Connections closed at once because connections_max were open.",
-            ),
             connections_silent: registry.counter(
                 "shock_ingress_connections_silent_total",
                 "Connections closed because they sent no whole request head in time.",
+            ),
+            connections_idle: registry.counter(
+                "shock_ingress_connections_idle_total",
+                "Connections closed because nothing was asked on them for idle_timeout_ms.",
+            ),
+            memory_bytes: registry.gauge(
+                "shock_ingress_memory_bytes",
+                "Memory of the process that the system cannot take back.",
+            ),
+            memory_shedding: registry.gauge(
+                "shock_ingress_memory_shedding",
+                "1 while requests are refused because memory is short, otherwise 0.",
+            ),
+            tls_reloads: registry.counters(
+                "shock_ingress_tls_reloads_total",
+                "Changes of the TLS files that were loaded, or refused and the old ones kept.",
+                &["outcome"],
             ),
             schema_warnings: registry.counter(
                 "shock_ingress_schema_warnings_total",
                 "Events accepted although their schema says no (mode warn).",
             ),
         }
+    }
+
+    /// A connection was closed before a request.
+    pub fn refused(&self, reason: Refused) {
+        self.refused[reason as usize].inc();
     }
 
     /// The counter of one book.

@@ -73,6 +73,14 @@ pub(crate) async fn handle(core: &Core, peer: &Peer, request: Request<Incoming>)
     answer
 }
 
+/// Answers what is refused before its way begins, for the connection's sake.
+pub(crate) fn refuse(core: &Core, reject: &Reject) -> Answer {
+    Tally::open(&core.shared.metrics).refused(reject);
+    let route = Route::Unknown.name();
+    core.shared.metrics.requests.with_label_values(&[route, reject.row().code]).inc();
+    reject.answer()
+}
+
 /// The way.
 async fn way(
     core: &Core,
@@ -97,6 +105,7 @@ async fn way(
     let bounds = BodyBounds {
         bytes_max: shared.config.body_bytes_max,
         time_max: shared.config.body_timeout,
+        bytes_per_s_min: shared.config.edge.body_bytes_per_s_min,
     };
     body::read(incoming, bounds, &mut reserved, &mut raw.bytes).await?;
     shared.metrics.body_bytes.inc_by(raw.bytes.len() as u64);

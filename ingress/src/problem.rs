@@ -76,9 +76,10 @@ impl Reject {
     /// What is wrong, in this case; the title says what is wrong in general.
     pub fn detail(&self) -> Option<String> {
         match self {
-            Self::Malformed(what) | Self::NotStorable(what) | Self::Attribute(what) => {
-                Some((*what).to_owned())
-            }
+            Self::Malformed(what)
+            | Self::NotImplemented(what)
+            | Self::NotStorable(what)
+            | Self::Attribute(what) => Some((*what).to_owned()),
             Self::SignatureTime { tolerance_s, .. } => {
                 Some(format!("the sender's clock and ours may differ by {tolerance_s} s"))
             }
@@ -97,6 +98,8 @@ impl Reject {
             Self::UnknownPath
             | Self::UnknownSource
             | Self::Method { .. }
+            | Self::HeadTimeout
+            | Self::HttpVersion
             | Self::Unauthorized
             | Self::Signature { .. }
             | Self::RateLimited(_)

@@ -30,6 +30,12 @@ pub(crate) enum Reject {
     HeadTooLarge(Bound),
     /// A header or a query parameter is not what it must be.
     Malformed(&'static str),
+    /// The head came too slowly.
+    HeadTimeout,
+    /// A method or a transfer coding that nothing here implements.
+    NotImplemented(&'static str),
+    /// A version of HTTP that this port does not speak so.
+    HttpVersion,
     /// No key, or not one of ours; never says which.
     Unauthorized,
     /// The signature is missing, malformed or wrong; never says which.
@@ -109,7 +115,7 @@ pub(crate) enum Reject {
     UnknownType,
     /// The schema says no.
     Schema(Box<Violations>),
-    /// The bytes in flight are at their bound.
+    /// The bytes or the requests in flight are at their bound, or memory is short.
     Overloaded,
     /// The queue to the log is full.
     LogFull,
@@ -217,6 +223,15 @@ impl Reject {
                 never(431, "head_too_large", "the header fields are too large")
             }
             Self::Malformed(_) => never(400, "malformed_request", "the request is malformed"),
+            Self::HeadTimeout => {
+                retry(408, "head_timeout", "the head came too slowly", 1, Rejected)
+            }
+            Self::NotImplemented(_) => {
+                never(501, "not_implemented", "the request needs what is not implemented")
+            }
+            Self::HttpVersion => {
+                never(505, "http_version", "this version of HTTP is not spoken here")
+            }
             Self::Unauthorized => never(401, "unauthorized", "a valid key is needed"),
             Self::Signature { .. } => {
                 never(401, "signature_invalid", "a valid signature is needed")

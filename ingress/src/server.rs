@@ -17,10 +17,11 @@ use shared::route::Router;
 use tokio::sync::oneshot;
 use tokio::task::LocalSet;
 
-use crate::connection;
+use crate::accept;
 use crate::core::{Core, Shared};
 use crate::listener;
 use crate::schema::SchemaError;
+use crate::tls::TlsError;
 
 /// The condition of readiness that the log sets.
 const CONDITION: &str = "log";
@@ -56,6 +57,9 @@ pub enum BindError {
     /// A schema file.
     #[error(transparent)]
     Schema(#[from] SchemaError),
+    /// A file of TLS.
+    #[error("ingress.tls: {0}")]
+    Tls(#[from] TlsError),
     /// The address.
     #[error("ingress.listen {address}: {error}")]
     Listen {
@@ -124,6 +128,10 @@ impl Ingress {
                 }
             }
         }
+        tokio::spawn(self.shared.watermark.clone().watch(own.clone()));
+        if let Some(tls) = &self.shared.tls {
+            tokio::spawn(Arc::clone(tls).watch(own.clone()));
+        }
         watch(&self.shared.log, &self.health, &own).await;
         own.cancelled().await;
         self.health.drain();
@@ -179,7 +187,7 @@ impl Thread {
                 // However this thread ends, the ingress ends with it.
                 let _guard = shutdown.clone().drop_guard();
                 let core = Rc::new(Core::new(shared));
-                let serving = connection::serve(core, listener, shutdown, heartbeat);
+                let serving = accept::serve(core, listener, shutdown, heartbeat);
                 LocalSet::new().block_on(&runtime, serving);
             })?;
         Ok(Self { handle, ended })

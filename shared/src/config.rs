@@ -7,10 +7,12 @@
 mod build;
 mod credentials;
 mod document;
+mod edge;
 mod entries;
 mod fault;
 mod keys;
 mod nearest;
+mod network;
 mod reference;
 mod relations;
 pub mod reload;
@@ -30,8 +32,10 @@ use std::time::Duration;
 pub use self::credentials::{
     CertificateConfig, KeyConfig, RateBound, Scopes, SignatureConfig, SignatureScheme,
 };
+pub use self::edge::{ClientCertificates, EdgeConfig, ProxyProtocol, TlsConfig};
 pub use self::fault::{ConfigError, Fault, Origin};
 pub use self::keys::{KEYS, Key, Kind, Unit};
+pub use self::network::Network;
 pub use self::reference::{Explanation, explain, reference_markdown};
 pub use self::relations::{OUTAGE_BUDGET_MS, RECORD_OVERHEAD_BYTES_MAX, REQUEST_MARGIN_MS};
 pub use self::settings::{Insecure, Purpose, Sources};
@@ -155,7 +159,7 @@ pub struct IngressConfig {
     pub inflight_bytes_max: usize,
     /// The most connections open at one time.
     pub connections_max: usize,
-    /// From the connection's first byte to the end of a request's head.
+    /// From a head's first byte to its last.
     pub head_timeout: Duration,
     /// From the head to the body's last byte.
     pub body_timeout: Duration,
@@ -163,6 +167,8 @@ pub struct IngressConfig {
     pub request_timeout: Duration,
     /// A drain lets requests in flight finish for so long.
     pub drain_timeout: Duration,
+    /// What bounds connections, and who they are from.
+    pub edge: EdgeConfig,
     /// What is known of the types that may be posted.
     pub schemas: SchemasConfig,
     /// Wrong credentials that one address may send in a minute, before it gets 429 for them.

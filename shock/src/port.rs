@@ -17,7 +17,7 @@ pub async fn admin(address: SocketAddr) -> Result<TcpListener, End> {
 /// Why there is no ingress, as the end of a process.
 pub fn ingress(error: &BindError) -> End {
     match error {
-        BindError::Schema(_) => End::Config(error.to_string()),
+        BindError::Schema(_) | BindError::Tls(_) => End::Config(error.to_string()),
         BindError::Listen { error: cause, .. } => refused(cause, error.to_string()),
     }
 }

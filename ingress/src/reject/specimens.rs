@@ -30,6 +30,9 @@ specimens! {
     Reject::Method { .. } => Reject::Method { allow: "POST" },
     Reject::HeadTooLarge(_) => Reject::HeadTooLarge(BOUND),
     Reject::Malformed(_) => Reject::Malformed("the request is malformed"),
+    Reject::HeadTimeout => Reject::HeadTimeout,
+    Reject::NotImplemented(_) => Reject::NotImplemented("CONNECT is not implemented"),
+    Reject::HttpVersion => Reject::HttpVersion,
     Reject::Unauthorized => Reject::Unauthorized,
     Reject::Signature { .. } => Reject::Signature { header: "x-signature".to_owned() },
     Reject::SignatureTime { .. } => {

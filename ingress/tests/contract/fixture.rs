@@ -11,8 +11,8 @@ use sha2::{Digest, Sha256};
 use shared::Shutdown;
 use shared::clock::{Clock, Millis};
 use shared::config::{
-    Extract, IngressConfig, JsonProfile, KeyConfig, SchemaEntry, SchemaMode, SchemasConfig, Scopes,
-    SignatureConfig, SignatureScheme, SourceConfig, UnknownType,
+    EdgeConfig, Extract, IngressConfig, JsonProfile, KeyConfig, ProxyProtocol, SchemaEntry,
+    SchemaMode, SchemasConfig, Scopes, SignatureConfig, SignatureScheme, SourceConfig, UnknownType,
 };
 use shared::health::Health;
 use shared::log::memory::MemoryLog;
@@ -91,6 +91,19 @@ impl Fixture {
         }
     }
 
+    /// Why it does not start with such a configuration.
+    pub fn bind_error(change: impl FnOnce(&mut IngressConfig)) -> String {
+        let mut config = config("absent.json".into());
+        config.schemas.entries.clear();
+        change(&mut config);
+        let router = Router::new([1, 4, 4], Vec::new());
+        let log = Log::Memory(MemoryLog::new(router.ids()));
+        let clock = Clock::manual(NOW);
+        let health = Health::new(clock.clone());
+        let bound = Ingress::bind(&config, router, log, health, &Registry::new(), clock);
+        bound.expect_err("it cannot start").to_string()
+    }
+
     /// Drains, and says whether that went well.
     pub async fn stop(self) {
         self.shutdown.cancel();
@@ -102,6 +115,17 @@ impl Fixture {
         let mut records = self.log.records();
         assert_eq!(records.len(), 1, "{records:?}");
         records.remove(0)
+    }
+
+    /// Waits until a metric that grows has this value.
+    pub async fn metric_reaches(&self, name: &str, value: u64) {
+        let reached = async {
+            while self.metric(name) < value {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let waited = tokio::time::timeout(Duration::from_secs(20), reached).await;
+        assert!(waited.is_ok() && self.metric(name) == value, "{name} is {}", self.metric(name));
     }
 
     /// The value of a metric, summed over its labels.
@@ -157,6 +181,7 @@ fn config(schema: std::path::PathBuf) -> IngressConfig {
         body_timeout: Duration::from_millis(400),
         request_timeout: Duration::from_millis(400),
         drain_timeout: Duration::from_secs(5),
+        edge: edge(),
         schemas: SchemasConfig {
             mode: SchemaMode::Enforce,
             unknown_type: UnknownType::Reject,
@@ -167,6 +192,20 @@ fn config(schema: std::path::PathBuf) -> IngressConfig {
         certificates: Vec::new(),
         insecure: false,
         sources: vec![github()],
+    }
+}
+
+fn edge() -> EdgeConfig {
+    EdgeConfig {
+        connections_per_address_max: 64,
+        requests_max: 64,
+        memory_bytes_max: 0,
+        idle_timeout: Duration::from_secs(5),
+        handshake_timeout: Duration::from_millis(400),
+        body_bytes_per_s_min: 0,
+        trusted_networks: Vec::new(),
+        proxy_protocol: ProxyProtocol::Off,
+        tls: None,
     }
 }
 

@@ -34,6 +34,11 @@ struct Row {
     records: usize,
 }
 
+/// What no client of ours would send.
+fn raw(bytes: &[u8], status: u16, code: &'static str) -> Row {
+    Row { request: bytes.to_vec(), ..Row::bad(&Post::json(GOOD), status, code) }
+}
+
 impl Row {
     fn good(post: &Post, status: u16, records: usize) -> Self {
         let request = post.bytes();
@@ -120,6 +125,10 @@ fn heads() -> Vec<Row> {
         Row::bad(&good().to("/v1/sources/gitlab"), 404, "unknown_source"),
         Row::bad(&get, 405, "method_not_allowed").with(&[("allow", "POST")]),
         Row::bad(&many, 431, "head_too_large"),
+        raw(b"POST /v1/events HTTP/1.1\r\nhost: te", 408, "head_timeout"),
+        raw(b"POST /v1/events HTTP/1.1\r\n\r\n", 400, "malformed_request"),
+        raw(b"CONNECT test:80 HTTP/1.1\r\nhost: test\r\n\r\n", 501, "not_implemented"),
+        raw(b"POST /v1/events HTTP/3.0\r\nhost: test\r\n\r\n", 505, "http_version"),
         Row::bad(&good().to("/v1/events?x"), 400, "malformed_request"),
         Row::bad(&good().without("authorization"), 401, "unauthorized")
             .with(&[("www-authenticate", "Bearer")]),

@@ -13,7 +13,8 @@ use super::settings::Settings;
 use super::value::{Value, Wrong, postgres_url};
 use super::{
     Backend, Config, ConsumerConfig, EmbeddedConfig, IngressConfig, Insecure, JsonProfile,
-    PostgresConfig, Purpose, SchemaMode, SchemasConfig, Sources, UnknownType, entries, relations,
+    PostgresConfig, Purpose, SchemaMode, SchemasConfig, Sources, UnknownType, edge, entries,
+    relations,
 };
 use crate::log::kafka::{Durability, KafkaConfig, PROPERTIES_RESERVED, TopicSpec};
 use crate::position::Class;
@@ -176,6 +177,7 @@ fn ingress(settings: &mut Settings, sources: &Sources, purpose: Purpose) -> Ingr
         body_timeout: milliseconds(settings, "ingress.body_timeout_ms"),
         request_timeout: milliseconds(settings, "ingress.request_timeout_ms"),
         drain_timeout: milliseconds(settings, "ingress.drain_timeout_ms"),
+        edge: edge::edge(settings),
         schemas,
         failed_logins_per_minute: NonZeroU32::new(integer(
             settings,
@@ -273,14 +275,16 @@ pub(super) fn integer<T: TryFrom<u64>>(settings: &Settings, path: &str) -> T {
     }
 }
 
-fn name<'s>(settings: &'s Settings, path: &str) -> &'s str {
+/// One of the names of a key that has a default.
+pub(super) fn name<'s>(settings: &'s Settings, path: &str) -> &'s str {
     match settings.value(path) {
         Some(Value::Text(text)) => text,
         _ => "",
     }
 }
 
-fn milliseconds(settings: &Settings, path: &str) -> Duration {
+/// A wait whose key has a default.
+pub(super) fn milliseconds(settings: &Settings, path: &str) -> Duration {
     Duration::from_millis(integer(settings, path))
 }
 

@@ -77,6 +77,8 @@ pub enum Kind {
     Patterns,
     /// Web origins, or `*` alone.
     Origins,
+    /// Networks of addresses: `10.0.0.0/8`.
+    Networks,
     /// JSON Pointers into a schema file, `#/definitions/{type}`; the first that is there counts.
     SchemaPointers,
     /// `postgres://…`

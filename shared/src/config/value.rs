@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::fault::printable;
 use super::keys::{Key, Kind};
 use super::nearest;
-use super::{Extract, TenantId};
+use super::{Extract, Network, TenantId};
 
 /// The most items of a list: patterns of a class, places an entity may come from.
 pub(super) const ITEMS_MAX: usize = 1_000;
@@ -48,6 +48,7 @@ pub(super) enum Value {
     SchemaPointers(Vec<String>),
     Names(Vec<String>),
     Paths(Vec<PathBuf>),
+    Networks(Vec<Network>),
 }
 
 /// What is wrong with a value.
@@ -133,6 +134,9 @@ pub(super) fn read(key: &Key, raw: &Raw, base: Option<&Path>) -> Result<Value, W
             let origins = list(raw)?;
             origins.iter().try_for_each(|text| origin(text, origins.len()))?;
             Ok(Value::Origins(origins))
+        }
+        Kind::Networks => {
+            list(raw)?.iter().map(|t| network(t)).collect::<Result<_, _>>().map(Value::Networks)
         }
         Kind::SchemaPointers => {
             let pointers = list(raw)?;
@@ -233,6 +237,7 @@ fn single(key: &Key, text: &str, base: Option<&Path>) -> Result<Value, Wrong> {
         | Kind::Extracts
         | Kind::Patterns
         | Kind::Origins
+        | Kind::Networks
         | Kind::SchemaPointers
         | Kind::Names(_)
         | Kind::Variables
@@ -353,6 +358,15 @@ fn origin(text: &str, origins: usize) -> Result<(), Wrong> {
         format!("`{}` is not an origin", printable(text)),
         "write it as a browser sends it (`https://app.example.com`), or `*` alone",
     ))
+}
+
+fn network(text: &str) -> Result<Network, Wrong> {
+    text.parse().map_err(|_| {
+        Wrong::with_hint(
+            format!("`{}` is not a network", printable(text)),
+            "write ADDRESS/BITS, such as 10.0.0.0/8, or a single address",
+        )
+    })
 }
 
 fn schema_pointer(text: &str) -> Result<(), Wrong> {

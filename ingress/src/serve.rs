@@ -1,0 +1,130 @@
+//! A connection's requests, before the pipeline: what the framing refused, how many may be served at
+//! one time, and whose they are where a proxy forwards them.
+
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use http::header::{CONNECTION, HOST, HeaderMap, HeaderValue};
+use http::{Request, Version};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use shared::config::ProxyProtocol;
+
+use crate::accept::trusts;
+use crate::addresses::Place;
+use crate::core::{Core, Shared};
+use crate::framing::authority_is_valid;
+use crate::peer::Peer;
+use crate::pipeline;
+use crate::problem::Answer;
+use crate::pulse::Pulse;
+use crate::reject::Reject;
+
+/// The body of an answer.
+pub(crate) type Body = Full<Bytes>;
+
+/// A connection as its requests see it.
+pub(crate) struct Connected {
+    /// The thread's part of the ingress.
+    pub core: Rc<Core>,
+    /// Who is at the other end.
+    pub peer: Peer,
+    /// What it is doing.
+    pub pulse: Rc<Pulse>,
+    /// Whether the other end may forward for others.
+    forwards: bool,
+}
+
+/// One of the requests being served, not any more when dropped.
+struct Slot<'s>(&'s Shared);
+
+impl Connected {
+    /// Of a connection that has begun.
+    pub fn new(core: Rc<Core>, peer: Peer, pulse: Pulse) -> Self {
+        let by_header = core.shared.config.edge.proxy_protocol == ProxyProtocol::Off;
+        let forwards = by_header && trusts(&core.shared, peer.address());
+        Self { core, peer, pulse: Rc::new(pulse), forwards }
+    }
+}
+
+/// Answers one request of the connection.
+pub(crate) async fn answer(connected: &Connected, request: Request<Incoming>) -> Answer {
+    let core = &*connected.core;
+    let (_serving, refused) = connected.pulse.begin();
+    if let Some(reject) = refused {
+        let mut answer = pipeline::refuse(core, &reject);
+        answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        return answer;
+    }
+    match admit(connected, &request) {
+        Ok(_admitted) => pipeline::handle(core, &connected.peer, request).await,
+        Err(reject) => pipeline::refuse(core, &reject),
+    }
+}
+
+/// Room for one more request, before a byte of its body is read.
+fn admit<'c>(
+    connected: &'c Connected,
+    request: &Request<Incoming>,
+) -> Result<(Slot<'c>, Option<Place>), Reject> {
+    let shared = &*connected.core.shared;
+    if request.version() == Version::HTTP_2 {
+        check_authority(request)?;
+    }
+    let slot = Slot::take(shared).ok_or(Reject::Overloaded)?;
+    if shared.watermark.is_shedding() {
+        return Err(Reject::Overloaded);
+    }
+    if !connected.forwards {
+        return Ok((slot, None));
+    }
+    let Some(client) = forwarded_for(shared, request.headers()) else { return Ok((slot, None)) };
+    let place = shared.addresses.take(client).ok_or(Reject::Overloaded)?;
+    Ok((slot, Some(place)))
+}
+
+/// HTTP/2 frames itself; what is left is whose request it is (RFC 9113 section 8.3.1).
+fn check_authority(request: &Request<Incoming>) -> Result<(), Reject> {
+    let mut hosts = request.headers().get_all(HOST).iter();
+    let host = hosts.next().map(HeaderValue::as_bytes);
+    if hosts.next().is_some() {
+        return Err(Reject::Malformed("Host stands there twice"));
+    }
+    let authority = request.uri().authority().map(|authority| authority.as_str().as_bytes());
+    match (authority, host) {
+        (Some(one), Some(other)) if !one.eq_ignore_ascii_case(other) => {
+            Err(Reject::Malformed(":authority and Host differ"))
+        }
+        (Some(one), _) | (None, Some(one)) if authority_is_valid(one) => Ok(()),
+        _ => Err(Reject::Malformed(":authority or Host is no host with an optional port")),
+    }
+}
+
+/// The last address that no proxy of ours wrote about itself; what is before it anybody can write.
+fn forwarded_for(shared: &Shared, headers: &HeaderMap) -> Option<IpAddr> {
+    let values = headers.get_all("x-forwarded-for").iter().rev();
+    let addresses = values.flat_map(|value| value.to_str().unwrap_or_default().rsplit(','));
+    for address in addresses {
+        let address: IpAddr = address.trim().parse().ok()?;
+        if !trusts(shared, address) {
+            return Some(address);
+        }
+    }
+    None
+}
+
+impl<'s> Slot<'s> {
+    fn take(shared: &'s Shared) -> Option<Self> {
+        let before = shared.requests.fetch_add(1, Ordering::Relaxed);
+        let slot = Self(shared);
+        (before < shared.config.edge.requests_max).then_some(slot)
+    }
+}
+
+impl Drop for Slot<'_> {
+    fn drop(&mut self) {
+        self.0.requests.fetch_sub(1, Ordering::Relaxed);
+    }
+}
