@@ -315,6 +315,15 @@ mod tests {
         }
     }
 
+    /// Names are the sender's: in a table by hash they could be made to collide. The values for the
+    /// schema library are trees, which compare; a feature of serde_json would change that unseen.
+    #[test]
+    fn members_are_kept_in_a_tree() {
+        let mut parser = Parser::new(BOUNDS);
+        let parsed = parser.parse(br#"{"b":1,"c":2,"a":3}"#).expect("valid");
+        assert_eq!(parsed.root().to_value().to_string(), r#"{"a":3,"b":1,"c":2}"#);
+    }
+
     fn json() -> impl Strategy<Value = serde_json::Value> {
         let leaf = prop_oneof![
             Just(serde_json::Value::Null),

@@ -147,10 +147,25 @@ fn cases() -> anyhow::Result<Vec<Case>> {
         Case { encoding: Some("compress"), ..plain("an unknown encoding", 415, good) },
         Case { encoding: Some("gzip"), ..plain("gzip that is none", 400, good) },
         Case { encoding: Some("gzip"), body: bomb, ..plain("a gzip bomb", 413, b"") },
+        Case { encoding: Some("zstd"), body: zstd_bomb(), ..plain("a zstd bomb", 413, b"") },
+        Case { encoding: Some("zstd"), ..plain("zstd that is none", 400, good) },
+        Case { encoding: Some("br"), ..plain("br that is none", 400, good) },
         Case { key: None, ..plain("no key", 401, good) },
         Case { key: Some("load-acme.wrong".to_owned()), ..plain("a wrong key", 401, good) },
         Case { key: Some("nobody.x".to_owned()), ..plain("an unknown key", 401, good) },
     ])
+}
+
+/// 64 MiB of zeros in one frame of 2 KiB: blocks that repeat a byte (RFC 8878, 3.1.1.2).
+fn zstd_bomb() -> Vec<u8> {
+    // No content size, no checksum, a window of 128 KiB: as large as a block may be.
+    let mut frame = b"\x28\xb5\x2f\xfd\x00\x38".to_vec();
+    for block in 1..=512_u32 {
+        let last = u32::from(block == 512);
+        frame.extend(&((128 << 10) << 3 | 1 << 1 | last).to_le_bytes()[..3]);
+        frame.push(0);
+    }
+    frame
 }
 
 fn gzip(parts: &[&[u8]]) -> anyhow::Result<Vec<u8>> {

@@ -16,6 +16,10 @@ use crate::client::{Answer, Connection, Post};
 use crate::fixture::Fixture;
 
 const GOOD: &str = r#"{"type":"order.placed","id":"1","data":{"n":1}}"#;
+/// 64 MiB of the digit 0 in brotli, 102 bytes.
+const BROTLI_BOMB: &str = "cbffff3f002460e2b14072effff8ffff078004401c1680eefd1fffffff00900088c302d0bd\
+    ffe3ffff1f001200715800baf77ffcffff034002200e0b40f7fe8fffff7f004800c46101e8defff1ffff0f000980382c\
+    00ddfb3ffeffff012001108705a07bff37";
 const HOOK: &str = r#"{"repository":{"owner":{"login":"octo"},"full_name":"octo/hello"}}"#;
 
 /// What is sent, and what has to come of it.
@@ -186,18 +190,38 @@ fn bounds() -> Vec<Row> {
     let members: Vec<_> = (0..1001).map(|n| format!("\"m{n}\":0")).collect();
     let nested = format!("{}{}", "[".repeat(99), "]".repeat(99));
     let bomb = Post::json(gzip(&vec![b' '; 64 << 20])).header("content-encoding", "gzip");
+    let brotli = Post::json(hex::decode(BROTLI_BOMB).expect("hex digits"));
     let batch = Post::json(format!("[{}]", vec![GOOD; 101].join(",")));
     let crowded =
         Row { change: |config| config.inflight_bytes_max = 10, ..Row::good(&bomb, 503, 0) };
     vec![
         Row::order(&filled(2 << 20), 413, "body_too_large"),
         Row::bad(&bomb, 413, "inflated_too_large"),
+        Row::bad(&brotli.header("content-encoding", "br"), 413, "inflated_too_large"),
+        Row::bad(
+            &Post::json(zstd_bomb()).header("content-encoding", "zstd"),
+            413,
+            "inflated_too_large",
+        ),
         Row::order(&filled(300 << 10), 413, "event_too_large"),
         Row::bad(&batch, 413, "batch_too_large"),
         Row::order(&nested, 413, "json_too_deep"),
         Row::order(&format!("{{{}}}", members.join(",")), 413, "too_many_members"),
         Row { code: Some("overloaded"), request: Post::json(GOOD).bytes(), ..crowded },
     ]
+}
+
+/// 64 MiB of zeros in one frame of 2 KiB: blocks that repeat a byte (RFC 8878, 3.1.1.2).
+fn zstd_bomb() -> Vec<u8> {
+    // No content size, no checksum, a window of 128 KiB: as large as a block may be.
+    let mut frame = b"\x28\xb5\x2f\xfd\x00\x38".to_vec();
+    for block in 1..=512_u32 {
+        let last = u32::from(block == 512);
+        let head = (128 << 10) << 3 | 1 << 1 | last;
+        frame.extend(&head.to_le_bytes()[..3]);
+        frame.push(0);
+    }
+    frame
 }
 
 fn bodies() -> Vec<Row> {
