@@ -128,7 +128,7 @@ fn described(kind: &Kind) -> String {
         Kind::Header => "header name".to_owned(),
         Kind::Extract => "`header:NAME` or `pointer:/…`".to_owned(),
         Kind::Extracts => "list of `header:NAME` or `pointer:/…`".to_owned(),
-        Kind::Patterns => "list of types and `prefix*`".to_owned(),
+        Kind::Patterns => "list of names and `prefix*`".to_owned(),
         Kind::Origins => "list of `https://HOST`, or `*`".to_owned(),
         Kind::Networks => "list of networks: `10.0.0.0/8`".to_owned(),
         Kind::SchemaPointers => "list of `#/…`".to_owned(),
