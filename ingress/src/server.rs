@@ -186,9 +186,12 @@ impl Thread {
                 let _end: oneshot::Sender<()> = end;
                 // However this thread ends, the ingress ends with it.
                 let _guard = shutdown.clone().drop_guard();
+                let attended = Arc::clone(&shared);
                 let core = Rc::new(Core::new(shared));
                 let serving = accept::serve(core, listener, shutdown, heartbeat);
-                LocalSet::new().block_on(&runtime, serving);
+                let tasks = LocalSet::new();
+                tasks.spawn_local(async move { attended.log.attend().await });
+                tasks.block_on(&runtime, serving);
             })?;
         Ok(Self { handle, ended })
     }

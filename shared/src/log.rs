@@ -106,6 +106,16 @@ impl Log {
         }
     }
 
+    /// Settles this thread's tickets on this thread, as long as the future is polled: its requests
+    /// then wake locally, many at a time. A thread that serves requests spawns it beside them;
+    /// without it tickets are settled wherever the log learns of them.
+    pub async fn attend(&self) {
+        match self {
+            Self::Kafka(producer) => producer.attend().await,
+            Self::Embedded(_) | Self::Memory(_) => {}
+        }
+    }
+
     /// Whether the log has been usable once (a fresh replica is ready only then); the text says why
     /// not. A log that goes away later leaves it true: a running replica's 503 says more than a load
     /// balancer's.

@@ -5,12 +5,16 @@
 
 #[path = "world_kafka/append.rs"]
 mod append;
+#[path = "world_kafka/breaker.rs"]
+mod breaker;
 #[path = "world_kafka/broker.rs"]
 mod broker;
 #[path = "world_kafka/group.rs"]
 mod group;
 #[path = "world_kafka/outage.rs"]
 mod outage;
+#[path = "world_kafka/secured.rs"]
+mod secured;
 #[path = "world_kafka/support.rs"]
 mod support;
 #[path = "world_kafka/topics.rs"]

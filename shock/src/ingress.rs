@@ -8,7 +8,7 @@ use shared::config::reload::Refused;
 use shared::config::{Backend, Config, Insecure, Loaded, Purpose, Sources};
 use shared::health::Health;
 use shared::log::Log;
-use shared::log::kafka::Producer;
+use shared::log::kafka::{Producer, ProducerMetrics};
 use shared::metrics::Registry;
 use shared::{Shutdown, admin};
 
@@ -45,6 +45,7 @@ async fn serve(loaded: Loaded, sources: Sources) -> anyhow::Result<()> {
 
     let shutdown = signal::shutdown()?;
     let registry = Arc::new(Registry::new());
+    producer.observe(ProducerMetrics::new(&registry));
     let health = Health::new(Clock::System);
     let ingress = Ingress::bind(
         &config.ingress,

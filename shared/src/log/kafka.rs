@@ -6,24 +6,34 @@
 //! topic that exists. Kafka's committed offsets are written as a mirror and decide nothing but where
 //! a partition begins that no database has a position for.
 
+mod breaker;
 mod delivery;
 mod fitness;
 mod group;
+mod lane;
+mod load;
+mod mailbox;
 mod member;
+mod metrics;
 mod native;
 mod ownership;
+mod poller;
 mod producer;
 mod progress;
 mod reader;
 mod record;
 mod scanner;
+mod seat;
 mod settings;
+mod slots;
 pub mod topics;
+mod waiting;
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 pub use self::group::Group;
+pub use self::metrics::ProducerMetrics;
 pub use self::producer::Producer;
 pub use self::reader::PartitionReader;
 pub use self::scanner::Scanner;

@@ -1,5 +1,5 @@
-//! A broker of a test's own, to be killed: the services' Kafka, started once more with its own
-//! ports and data. Stopped when it is dropped.
+//! Brokers of a test's own, to be killed: the services' Kafka, started once more with its own ports
+//! and data. Stopped when they are dropped.
 
 use std::net::TcpListener;
 use std::path::Path;
@@ -14,29 +14,77 @@ pub struct Broker {
     java: Vec<String>,
     dir: TempDir,
     port: u16,
+    controller: u16,
     child: Option<Child>,
 }
 
+/// How clients reach a node.
+pub enum Listener<'a> {
+    /// In the clear, without a password.
+    Plain,
+    /// Over TLS, with a SCRAM password.
+    Secured(&'a Secured),
+}
+
+/// What a secured listener needs.
+pub struct Secured {
+    /// `user`, `password`.
+    pub user: (String, String),
+    /// The listener's private key and its certificate, PEM.
+    pub key: String,
+    /// See `key`.
+    pub certificate: String,
+}
+
 impl Broker {
-    /// A fresh node; it serves clients some seconds later.
+    /// A fresh node, a cluster of its own; it serves clients some seconds later.
     pub fn start() -> Self {
-        let dir = tempfile::tempdir().expect("a directory");
+        Self::listening(&Listener::Plain)
+    }
+
+    /// The same, with another listener.
+    pub fn listening(listener: &Listener<'_>) -> Self {
         let [port, controller] = free_ports();
+        let roles = format!(
+            "process.roles=broker,controller\nnode.id=1\n\
+             listeners=CLIENT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}\n"
+        );
+        Self::node(&roles, [port, controller], listener)
+    }
+
+    /// A second node of this node's cluster, which can be killed without the cluster.
+    pub fn second(&self) -> Self {
+        let [port, _] = free_ports();
+        let roles =
+            format!("process.roles=broker\nnode.id=2\nlisteners=CLIENT://127.0.0.1:{port}\n");
+        Self::node(&roles, [port, self.controller], &Listener::Plain)
+    }
+
+    fn node(roles: &str, [port, controller]: [u16; 2], listener: &Listener<'_>) -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
         let data = dir.path().join("data");
         let properties = format!(
-            "process.roles=broker,controller\nnode.id=1\n\
+            "{roles}{}\
              controller.quorum.voters=1@127.0.0.1:{controller}\n\
-             listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}\n\
-             advertised.listeners=PLAINTEXT://127.0.0.1:{port}\n\
+             advertised.listeners=CLIENT://127.0.0.1:{port}\n\
+             inter.broker.listener.name=CLIENT\n\
              controller.listener.names=CONTROLLER\n\
-             listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT\n\
-             log.dirs={}\noffsets.topic.replication.factor=1\n",
+             log.dirs={}\noffsets.topic.replication.factor=1\n\
+             broker.session.timeout.ms=3000\nbroker.heartbeat.interval.ms=500\n",
+            listener.properties(),
             data.display()
         );
         std::fs::write(dir.path().join("server.properties"), properties).expect("writable");
-        let mut broker = Self { java: java(), dir, port, child: None };
-        let format = ["format", "-t", "MkU3OEVBNTcwNTJENDM2Qk", "-c"];
-        let formatted = broker.run("kafka.tools.StorageTool", &format).status();
+        let mut broker = Self { java: java(), dir, port, controller, child: None };
+        let mut format = vec!["format", "-t", "MkU3OEVBNTcwNTJENDM2Qk", "-c"];
+        let user = listener.user();
+        let formatted = match &user {
+            Some(user) => {
+                format.splice(1..1, ["--add-scram", user]);
+                broker.run("kafka.tools.StorageTool", &format).status()
+            }
+            None => broker.run("kafka.tools.StorageTool", &format).status(),
+        };
         assert!(formatted.expect("java runs").success(), "the data directory is formatted");
         broker.restart();
         broker
@@ -88,6 +136,44 @@ impl Broker {
             .stdout(Stdio::null())
             .stderr(Stdio::null());
         command
+    }
+}
+
+impl Listener<'_> {
+    fn properties(&self) -> String {
+        match self {
+            Self::Plain => {
+                "listener.security.protocol.map=CLIENT:PLAINTEXT,CONTROLLER:PLAINTEXT\n".to_owned()
+            }
+            Self::Secured(secured) => {
+                // A PEM in a properties file is one line.
+                let line = |pem: &str| pem.trim().replace('\n', "\\n\\\n");
+                let (user, password) = &secured.user;
+                format!(
+                    "listener.security.protocol.map=CLIENT:SASL_SSL,CONTROLLER:PLAINTEXT\n\
+                     sasl.enabled.mechanisms=SCRAM-SHA-512\n\
+                     sasl.mechanism.inter.broker.protocol=SCRAM-SHA-512\n\
+                     listener.name.client.scram-sha-512.sasl.jaas.config=\
+                     org.apache.kafka.common.security.scram.ScramLoginModule required \
+                     username=\"{user}\" password=\"{password}\";\n\
+                     ssl.keystore.type=PEM\nssl.keystore.key={}\n\
+                     ssl.keystore.certificate.chain={}\n\
+                     ssl.truststore.type=PEM\nssl.truststore.certificates={}\n",
+                    line(&secured.key),
+                    line(&secured.certificate),
+                    line(&secured.certificate)
+                )
+            }
+        }
+    }
+
+    fn user(&self) -> Option<String> {
+        match self {
+            Self::Plain => None,
+            Self::Secured(Secured { user: (user, password), .. }) => {
+                Some(format!("SCRAM-SHA-512=[name={user},password={password}]"))
+            }
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use shared::log::{Acks, Change, NewRecord, Outcome, ReadBounds, ReadError, Recor
 use shared::position::{Class, Offset, Partition, PartitionId};
 
 /// What may take long on a busy machine, and still fails in the end.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 pub const BOUNDS: ReadBounds =
     ReadBounds { records_max: 1_000, bytes_max: 1 << 20, wait: Duration::from_millis(200) };

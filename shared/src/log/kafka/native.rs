@@ -3,6 +3,8 @@
 //! of the log; every function takes a safe handle that keeps alive what it dereferences.
 #![expect(unsafe_code, reason = "rdkafka has no safe form of these calls")]
 
+mod writer;
+
 use std::ffi::{CStr, CString};
 use std::ptr;
 
@@ -10,6 +12,8 @@ use bytes::Bytes;
 use rdkafka::bindings as native;
 use rdkafka::client::{Client, ClientContext};
 use rdkafka::message::BorrowedMessage;
+
+pub(super) use self::writer::{Report, Writer};
 
 /// Whether a message that was not acknowledged may be in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,10 +27,12 @@ pub(super) enum Persistence {
 }
 
 /// What librdkafka says of a message in a delivery report.
-pub(super) fn persistence(message: &BorrowedMessage<'_>) -> Persistence {
+///
+/// SAFETY: the message is alive.
+unsafe fn message_persistence(message: *const native::rd_kafka_message_t) -> Persistence {
     use native::rd_kafka_msg_status_t as Status;
-    // SAFETY: the message keeps its event alive, and so the pointer valid, while it is borrowed.
-    match unsafe { native::rd_kafka_message_status(message.ptr()) } {
+    // SAFETY: by the contract above.
+    match unsafe { native::rd_kafka_message_status(message) } {
         Status::RD_KAFKA_MSG_STATUS_NOT_PERSISTED => Persistence::Not,
         Status::RD_KAFKA_MSG_STATUS_POSSIBLY_PERSISTED => Persistence::Possibly,
         Status::RD_KAFKA_MSG_STATUS_PERSISTED => Persistence::Surely,

@@ -1,4 +1,5 @@
-//! The writing side: one idempotent producer for the process, its poll thread, and its replacement.
+//! The writing side: one idempotent producer for the process, the thread that polls it, and its
+//! replacement.
 //!
 //! An append never waits. What librdkafka did not take is refused at once; what it took is settled
 //! by its report and by nothing else. An instance that can deliver no more (a fatal error, or no
@@ -6,32 +7,33 @@
 //! by us. The client retries with the same id.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use parking_lot::RwLock;
-use rdkafka::config::FromClientConfigAndContext;
-use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, PurgeConfig};
+use tokio::sync::Notify;
 
-use super::delivery::{self, InFlight, Reports, Traffic};
+use super::breaker::Gates;
+use super::delivery::{self, Lines};
 use super::fitness::Fitness;
-use super::progress::Progress;
+use super::lane::{self, Boarding, Lanes, Turn};
+use super::load::Load;
+use super::metrics::ProducerMetrics;
+use super::native::Writer;
+use super::poller::Poller;
+use super::seat::Seats;
+use super::slots::Flight;
 use super::{KafkaConfig, KafkaError, settings};
 use crate::Shutdown;
 use crate::log::{AppendError, NewRecord, Ticket};
 use crate::position::Class;
 
-/// How long the poll thread waits for a report before it looks at everything else.
-const POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// Open records and no report for this long: librdkafka has broken its own message time-out
 /// ([`settings::MESSAGE_TIMEOUT_MS`], looked at once a second) and will not deliver any more.
-const STUCK_AFTER: Duration = Duration::from_millis(settings::MESSAGE_TIMEOUT_MS + 4_000);
-/// The longest wait for the reports of a purged instance; a purge answers without the network.
-const PURGE_TIMEOUT: Duration = Duration::from_secs(2);
-/// The pause before another attempt to make an instance.
-const REPLACE_INTERVAL: Duration = Duration::from_secs(1);
+pub(super) const STUCK_AFTER: Duration =
+    Duration::from_millis(settings::MESSAGE_TIMEOUT_MS + 4_000);
 /// How long [`Producer::check_topics`] waits for the first answer of the cluster.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(6);
 
@@ -41,13 +43,32 @@ pub struct Producer {
     poller: Option<JoinHandle<()>>,
 }
 
-struct Shared {
+/// What the serving threads and the one that polls have in common.
+pub(super) struct Shared {
     /// `None` while an instance is being replaced.
-    instance: RwLock<Option<Arc<BaseProducer<Reports>>>>,
+    instance: RwLock<Option<Arc<Writer<Lines>>>>,
     topics: [String; Class::ALL.len()],
-    traffic: Arc<Traffic>,
+    /// Records that are not settled, over all instances.
+    pub seats: Seats,
+    /// How many and how large they are.
+    pub load: Load,
+    /// Whose turn it is in each partition.
+    pub lanes: Lanes,
+    /// When a batch takes more records.
+    pub boarding: Boarding,
+    /// What the breaker lets through.
+    pub gates: Gates,
+    /// Told when nothing is in flight any more.
+    pub idle: Notify,
+    /// The poller's own clock: the time that it was there to see, so that a process that was paused
+    /// blames no broker for it.
+    pub clock_ms: AtomicU64,
+    /// Set once the process has a registry.
+    pub metrics: OnceLock<ProducerMetrics>,
     fitness: Arc<Fitness>,
-    stop: Shutdown,
+    lines: Lines,
+    /// Cancelled, the poller settles everything and ends.
+    pub stop: Shutdown,
 }
 
 impl Producer {
@@ -68,19 +89,31 @@ impl Producer {
         fitness: Arc<Fitness>,
         stop: Shutdown,
     ) -> Result<Self, KafkaError> {
-        let traffic = Arc::new(Traffic::default());
-        let first = instance(config, &traffic)?;
+        let topics = settings::topic_names(config);
+        let client = settings::producer(config)?;
+        let settings::Bounds { load, boarding } = settings::bounds(&client)?;
+        let lines = Lines::default();
+        let first = Writer::new(&client, lines.clone(), &topics)?;
+        let partitions = config.topics.map(|topic| topic.partitions);
         let shared = Arc::new(Shared {
             instance: RwLock::new(Some(Arc::new(first))),
-            topics: settings::topic_names(config),
-            traffic,
+            topics,
+            seats: Seats::new(),
+            load,
+            lanes: Lanes::new(partitions),
+            boarding,
+            gates: Gates::new(partitions),
+            idle: Notify::new(),
+            clock_ms: AtomicU64::new(0),
+            metrics: OnceLock::new(),
             fitness,
+            lines,
             stop,
         });
-        let (polled, config) = (Arc::clone(&shared), config.clone());
+        let poller = Poller::new(Arc::clone(&shared), config.clone(), partitions);
         let poller = thread::Builder::new()
             .name("kafka-producer".to_owned())
-            .spawn(move || polled.poll(&config))
+            .spawn(move || poller.run())
             .map_err(|error| KafkaError::Unavailable(error.to_string()))?;
         Ok(Self { shared, poller: Some(poller) })
     }
@@ -94,6 +127,12 @@ impl Producer {
         }
     }
 
+    /// From now on the producer is counted; once.
+    pub fn observe(&self, metrics: ProducerMetrics) {
+        // A second registry would be a mistake that its duplicate families have shown before.
+        let _ = self.shared.metrics.set(metrics);
+    }
+
     /// See [`crate::log::Log::append`].
     pub fn append(&self, record: &NewRecord<'_>, ticket: Ticket) {
         if let Err((error, ticket)) = self.shared.append(record, ticket) {
@@ -101,103 +140,87 @@ impl Producer {
         }
     }
 
+    /// See [`crate::log::Log::attend`].
+    pub async fn attend(&self) {
+        self.shared.seats.attend().await;
+    }
+
     /// See [`crate::log::Log::usable`].
     pub fn usable(&self) -> Result<(), String> {
-        self.shared.fitness.state()
+        self.shared.fitness.state().map_err(|error| match self.shared.lines.refused() {
+            Some(reason) => format!("{error}: {reason}"),
+            None => error,
+        })
     }
 
     /// See [`crate::log::Log::flush`].
     pub async fn flush(&self) {
         // Bounded: what is not settled by then belongs to an instance that is being replaced.
-        let _ = tokio::time::timeout(STUCK_AFTER, self.shared.traffic.idle()).await;
+        let _ = tokio::time::timeout(STUCK_AFTER, self.shared.idle()).await;
     }
 }
 
 impl Shared {
     fn append(&self, record: &NewRecord<'_>, ticket: Ticket) -> Result<(), (AppendError, Ticket)> {
-        if !self.fitness.is_fit() {
+        if !self.fitness.is_fit() || !self.gates.pass(record.id) {
             return Err((AppendError::Unavailable, ticket));
         }
         let instance = self.instance.read();
-        let Some(instance) = instance.as_ref() else {
+        let (Some(writer), Some(lane)) = (instance.as_ref(), self.lanes.of(record.id)) else {
             return Err((AppendError::Unavailable, ticket));
         };
-        let headers = OwnedHeaders::new_with_capacity(record.headers.len());
-        let headers = record.headers.iter().fold(headers, |headers, (key, value)| {
-            headers.insert(Header { key, value: Some(*value) })
+        let bytes = lane::size(record);
+        if !self.load.take(bytes) {
+            return Err((AppendError::Full, ticket));
+        }
+        let since_ms = self.clock_ms.load(Ordering::Relaxed);
+        let flight = Flight { id: record.id, ticket, since_ms, bytes };
+        let taken = self.seats.with_own(|seat| {
+            // Before the send: the report may come before it returns.
+            let word = seat.keep(flight).map_err(|flight| (AppendError::Full, flight.ticket))?;
+            let now = Instant::now();
+            let mut lane = lane.lock();
+            if lane.turn(bytes, &self.boarding, now) == Turn::Later {
+                lane.waiting.push(record, word);
+                return Ok(());
+            }
+            writer.produce(record, word).map_err(|code| {
+                let flight = seat.release(word).expect("what was not taken is not reported");
+                (delivery::not_taken(code), flight.ticket)
+            })?;
+            lane.boarded(bytes, now);
+            Ok(())
         });
-        let in_flight = Box::new(InFlight { id: record.id, ticket });
-        let message: BaseRecord<'_, [u8], [u8], _> =
-            BaseRecord::with_opaque_to(&self.topics[record.id.class.index()], in_flight)
-                .partition(record.id.partition.as_i32())
-                .key(record.key)
-                .payload(record.value)
-                .timestamp(record.timestamp.0)
-                .headers(headers);
-        // Before the send: the report may come before it returns.
-        self.traffic.begin();
-        instance.send(message).map_err(|(error, message)| {
-            self.traffic.end();
-            (delivery::not_taken(&error), message.delivery_opaque.ticket)
-        })
+        taken.inspect_err(|_| self.load.give_back(1, bytes))
     }
 
-    fn poll(&self, config: &KafkaConfig) {
-        let mut progress = Progress::new(self.traffic.settled(), Instant::now());
-        while !self.stop.is_cancelled() {
-            let Some(instance) = self.instance.read().clone() else {
-                self.replace(config);
-                progress = Progress::new(self.traffic.settled(), Instant::now());
-                continue;
-            };
-            instance.poll(POLL_INTERVAL);
-            let (settled, open) = (self.traffic.settled(), self.traffic.open());
-            let stalled = progress.stalled(settled, open, Instant::now());
-            let fatal = instance.client().fatal_error();
-            if let Some((code, reason)) = &fatal {
-                tracing::error!(%code, reason, "kafka producer failed for good, replacing it");
-            } else if stalled > STUCK_AFTER {
-                tracing::error!("kafka producer delivers nothing any more, replacing it");
-            } else {
-                continue;
+    /// The instance in use.
+    pub fn instance(&self) -> Option<Arc<Writer<Lines>>> {
+        self.instance.read().clone()
+    }
+
+    /// Stops sends for good; the instance, to be emptied.
+    pub fn retire(&self) -> Option<Arc<Writer<Lines>>> {
+        self.instance.write().take()
+    }
+
+    /// Begins to send through a new instance.
+    pub fn replace(&self, config: &KafkaConfig) -> Result<(), KafkaError> {
+        let fresh = Writer::new(&settings::producer(config)?, self.lines.clone(), &self.topics)?;
+        *self.instance.write() = Some(Arc::new(fresh));
+        Ok(())
+    }
+
+    /// Waits until nothing is in flight.
+    async fn idle(&self) {
+        loop {
+            let idle = self.idle.notified();
+            if self.load.is_empty() {
+                return;
             }
-            drop(instance);
-            self.retire();
-        }
-        self.retire();
-    }
-
-    /// Stops sends, and has every record of the instance reported. What was queued was not written;
-    /// what was under way may have been.
-    fn retire(&self) {
-        let Some(instance) = self.instance.write().take() else { return };
-        instance.purge(PurgeConfig::default().queue().inflight());
-        let deadline = Instant::now() + PURGE_TIMEOUT;
-        while instance.in_flight_count() > 0 && Instant::now() < deadline {
-            instance.poll(Duration::from_millis(1));
-        }
-        drop(instance);
-        // A report that did not come by now has nobody left to bring it.
-        self.traffic.forget();
-    }
-
-    fn replace(&self, config: &KafkaConfig) {
-        match instance(config, &self.traffic) {
-            Ok(fresh) => *self.instance.write() = Some(Arc::new(fresh)),
-            Err(error) => {
-                tracing::error!(%error, "cannot replace the kafka producer, trying again");
-                thread::park_timeout(REPLACE_INTERVAL);
-            }
+            idle.await;
         }
     }
-}
-
-fn instance(
-    config: &KafkaConfig,
-    traffic: &Arc<Traffic>,
-) -> Result<BaseProducer<Reports>, KafkaError> {
-    let reports = Reports(Arc::clone(traffic));
-    Ok(BaseProducer::from_config_and_context(&settings::producer(config)?, reports)?)
 }
 
 impl Drop for Producer {
@@ -214,7 +237,7 @@ impl fmt::Debug for Producer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Producer")
             .field("topics", &self.shared.topics)
-            .field("traffic", &self.shared.traffic)
+            .field("load", &self.shared.load)
             .field("fitness", &self.shared.fitness)
             .finish_non_exhaustive()
     }
@@ -223,12 +246,13 @@ impl fmt::Debug for Producer {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
+    use std::time::Instant;
 
     use super::*;
     use crate::clock::Millis;
     use crate::log::kafka::{Durability, TopicSpec, native};
     use crate::log::{Acks, Outcome};
-    use crate::position::{Partition, PartitionId};
+    use crate::position::{Class, Partition, PartitionId};
 
     /// librdkafka's own broker in memory: each instance of the producer has a fresh one.
     fn producer() -> Producer {
@@ -263,7 +287,7 @@ mod tests {
     async fn a_producer_that_fails_for_good_is_replaced_and_nothing_is_sent_again() {
         let producer = producer();
         assert!(append(&producer).await.is_ok());
-        let failing = producer.shared.instance.read().clone().expect("one instance");
+        let failing = producer.shared.instance().expect("one instance");
         native::fail(failing.client());
         // Refused at once, whether the old instance is still in place or none is.
         assert_eq!(append(&producer).await, Err(AppendError::Unavailable));
@@ -274,7 +298,7 @@ mod tests {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         producer.flush().await;
-        assert_eq!(producer.shared.traffic.open(), 0);
+        assert!(producer.shared.load.is_empty());
     }
 
     #[tokio::test]

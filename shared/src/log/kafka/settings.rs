@@ -4,15 +4,24 @@
 //! Options stand even where they equal librdkafka's default: a default may change with a version.
 //! What an operator passes through is applied over the tunable ones and refused for the others.
 
+use std::time::Duration;
+
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 
+use super::lane::Boarding;
+use super::load::Load;
 use super::{KafkaConfig, KafkaError};
 use crate::position::Class;
 
 /// A record is acknowledged, refused or unknown after this long. The request's deadline must be
 /// longer by more than a second: librdkafka looks for timed-out messages once a second.
 pub const MESSAGE_TIMEOUT_MS: u64 = 8_000;
+
+/// Records that librdkafka holds at most; beyond, an append is refused at once.
+pub(super) const QUEUE_MESSAGES_MAX: usize = 100_000;
+/// Their keys and values at most, in KiB; beyond, the same.
+const QUEUE_KIB_MAX: u32 = 262_144;
 
 /// What the queues of all partitions of one consumer may hold together.
 const FETCH_BUDGET_KIB: u32 = 256 * 1024;
@@ -65,9 +74,8 @@ pub(super) fn producer(config: &KafkaConfig) -> Result<ClientConfig, KafkaError>
     client
         .set("linger.ms", "1")
         .set("compression.type", "lz4")
-        // The queue's bounds: beyond them an append is refused at once.
-        .set("queue.buffering.max.messages", "100000")
-        .set("queue.buffering.max.kbytes", "262144")
+        .set("queue.buffering.max.messages", QUEUE_MESSAGES_MAX.to_string())
+        .set("queue.buffering.max.kbytes", QUEUE_KIB_MAX.to_string())
         .set("batch.num.messages", "10000")
         .set("batch.size", batch_bytes.to_string())
         .set("message.max.bytes", largest.clamp(1_000, 1_000_000_000).to_string())
@@ -80,6 +88,36 @@ pub(super) fn producer(config: &KafkaConfig) -> Result<ClientConfig, KafkaError>
         .set("max.in.flight.requests.per.connection", "5")
         .set("message.timeout.ms", MESSAGE_TIMEOUT_MS.to_string());
     Ok(client)
+}
+
+/// What the producer keeps by itself, as librdkafka was told.
+#[derive(Debug)]
+pub(super) struct Bounds {
+    /// What is held in all.
+    pub load: Load,
+    /// When a batch takes more records.
+    pub boarding: Boarding,
+}
+
+/// The bounds of a producer of this configuration, an operator's tuning included.
+pub(super) fn bounds(client: &ClientConfig) -> Result<Bounds, KafkaError> {
+    let native = client.create_native_config()?;
+    let number = |key: &str| -> Result<f64, KafkaError> {
+        let text = native.get(key)?;
+        text.parse().map_err(|_| KafkaError::Config(format!("{key} = {text} is no number")))
+    };
+    let whole = |key: &str| number(key).map(|number| number as usize);
+    let records = whole("queue.buffering.max.messages")?;
+    // 0 is librdkafka's word for no bound; here it is the slots that there are.
+    let records = if records == 0 { QUEUE_MESSAGES_MAX } else { records.min(QUEUE_MESSAGES_MAX) };
+    Ok(Bounds {
+        load: Load::new(records, whole("queue.buffering.max.kbytes")? * 1024),
+        boarding: Boarding {
+            // What comes later might miss the batch, and would wait inside librdkafka.
+            window: Duration::from_secs_f64(number("linger.ms")? / 2_000.0),
+            bytes_max: whole("batch.size")?,
+        },
+    })
 }
 
 /// Settings of a group member. `instance` is stable over restarts: a restarted process takes its
