@@ -5,7 +5,7 @@
 
 use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge};
 use shared::config::IngressConfig;
-use shared::metrics::{COUNT_BUCKETS, Registry, SECONDS_BUCKETS};
+use shared::metrics::{COMPUTE_SECONDS_BUCKETS, COUNT_BUCKETS, Registry, SECONDS_BUCKETS};
 
 use crate::reject::Outcome;
 
@@ -114,7 +114,7 @@ impl Metrics {
             validate_seconds: registry.histogram(
                 "shock_ingress_validate_seconds",
                 "From a whole body to the verdict on its events, per request.",
-                SECONDS_BUCKETS,
+                COMPUTE_SECONDS_BUCKETS,
             ),
             append_seconds: registry.histogram(
                 "shock_ingress_append_seconds",

@@ -1,7 +1,8 @@
 //! The reference of every CPU figure: a hyper server that reads the body and answers 202.
 //!
-//! It checks, parses and keeps nothing. Whatever the ingress costs beyond it is the price of what the
-//! ingress does.
+//! It checks, parses and keeps nothing. It runs as the ingress does, a single-threaded runtime and a
+//! listener per core: hyper on tokio's work-stealing runtime costs more, and would flatter us.
+//! Whatever the ingress costs beyond this server is the price of what the ingress does.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -14,24 +15,50 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
+use tokio::task::LocalSet;
 
-/// The listener at `address`, and where it really is.
-pub async fn bind(address: SocketAddr) -> anyhow::Result<(TcpListener, SocketAddr)> {
-    let listener = TcpListener::bind(address).await.with_context(|| format!("bind {address}"))?;
-    let address = listener.local_addr().context("the listener's address")?;
-    Ok((listener, address))
+/// Connections that may wait for a thread, as at the ingress.
+const BACKLOG: i32 = 1024;
+
+/// Starts so many threads that serve until the process ends; where they listen.
+pub fn start(address: SocketAddr, threads: usize) -> anyhow::Result<SocketAddr> {
+    let first = listen(address).with_context(|| format!("bind {address}"))?;
+    let bound = first.local_addr().context("the listener's address")?;
+    let mut listeners = vec![first];
+    for _ in 1..threads {
+        listeners.push(listen(bound).with_context(|| format!("bind {bound}"))?);
+    }
+    for (number, listener) in listeners.into_iter().enumerate() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        std::thread::Builder::new()
+            .name(format!("bare-{number}"))
+            .spawn(move || LocalSet::new().block_on(&runtime, serve(listener)))?;
+    }
+    Ok(bound)
 }
 
-/// Serves until the process ends.
-pub async fn serve(listener: TcpListener) -> anyhow::Result<()> {
+/// The kernel divides the connections among the listeners of one port.
+fn listen(address: SocketAddr) -> std::io::Result<std::net::TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+async fn serve(listener: std::net::TcpListener) -> std::io::Result<()> {
+    let listener = TcpListener::from_std(listener)?;
     loop {
-        let (stream, _) = listener.accept().await.context("accept")?;
-        stream.set_nodelay(true).context("nodelay")?;
+        let (stream, _) = listener.accept().await?;
+        stream.set_nodelay(true)?;
         let connection =
             http1::Builder::new().serve_connection(TokioIo::new(stream), service_fn(accept));
         // A connection's end is the client's business.
-        tokio::spawn(async move { drop(connection.await) });
+        tokio::task::spawn_local(async move { drop(connection.await) });
     }
 }
 

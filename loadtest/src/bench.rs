@@ -4,6 +4,10 @@
 //! writes `target/bench/NAME.json` through [`report::Report`].
 
 pub mod cpu;
-pub mod drive;
+pub mod generator;
+pub mod histogram;
+pub mod ingress;
 pub mod report;
+pub mod template;
 pub mod way;
+pub mod wire;

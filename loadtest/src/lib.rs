@@ -19,6 +19,7 @@ pub mod github;
 pub mod ledger;
 pub mod link;
 pub mod load;
+pub mod plain;
 pub mod process;
 pub mod records;
 pub mod services;

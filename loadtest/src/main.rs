@@ -7,10 +7,12 @@ use std::sync::Arc;
 
 use anyhow::{Context, ensure};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use loadtest::bench::ingress::Part;
 use loadtest::deployment::{Cluster, Deployment, Embedded, Settings};
 use loadtest::ledger::Ledger;
 use loadtest::services::Services;
-use loadtest::{bare, bench, github};
+use loadtest::{bare, bench, github, plain};
+use shared::config::Sources;
 use uuid::Uuid;
 
 /// Where runs keep their logs, ledgers and data.
@@ -36,12 +38,26 @@ enum Command {
         #[arg(long, default_value = "127.0.0.1:0")]
         listen: SocketAddr,
     },
+    /// The other reference: a straightforward handler on axum and rdkafka's `FutureProducer`.
+    Plain {
+        /// Where it listens.
+        #[arg(long, default_value = "127.0.0.1:0")]
+        listen: SocketAddr,
+        /// The configuration of the `shock ingress` it is compared with.
+        #[arg(long, value_name = "FILE")]
+        config: Vec<PathBuf>,
+        /// Further settings, `key=value`.
+        #[arg(long, value_name = "KEY=VALUE")]
+        set: Vec<String>,
+    },
 }
 
 #[derive(Debug, Subcommand)]
 enum BenchCommand {
     /// CPU per event beside bare hyper, and events per second to the committed effect.
     Way(WayOptions),
+    /// The ingress beside bare hyper and a plain handler: CPU, latency, memory.
+    Ingress(IngressOptions),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -92,6 +108,22 @@ struct WayOptions {
     out: PathBuf,
 }
 
+#[derive(Args, Debug)]
+struct IngressOptions {
+    /// services.json of `cargo xtask services up`.
+    #[arg(long, value_name = "FILE")]
+    services: PathBuf,
+    /// What to measure.
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "cost,latency,memory")]
+    parts: Vec<Part>,
+    /// Counted rounds of the costs; one more warms up.
+    #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..=100))]
+    rounds: u32,
+    /// Where ingress.json goes.
+    #[arg(long, value_name = "DIR", default_value = "target/bench")]
+    out: PathBuf,
+}
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let runtime = match tokio::runtime::Runtime::new().context("the runtime") {
@@ -102,7 +134,9 @@ fn main() -> ExitCode {
         match cli.command {
             Command::Github(options) => play(&options).await,
             Command::Bench(BenchCommand::Way(options)) => way(&options).await,
+            Command::Bench(BenchCommand::Ingress(options)) => ingress(&options).await,
             Command::Bare { listen } => serve_bare(listen).await,
+            Command::Plain { listen, config, set } => serve_plain(listen, config, set).await,
         }
     });
     match ended {
@@ -115,7 +149,7 @@ async fn play(options: &GithubOptions) -> anyhow::Result<()> {
     let plan = github::run::plan(&options.examples, &options.schemas, usize::from(options.times))?;
     for &kafka in backends(options.backend) {
         let dir = run_dir()?;
-        let settings = Settings { schemas: Some(options.schemas.clone()), set: Vec::new() };
+        let settings = Settings { schemas: Some(options.schemas.clone()), ..Settings::default() };
         let deployment = if kafka {
             let services = services(options.services.as_deref())?;
             Deployment::Cluster(Box::new(Cluster::start(&dir, &services, &settings, 1).await?))
@@ -149,10 +183,33 @@ async fn way(options: &WayOptions) -> anyhow::Result<()> {
     std::fs::remove_dir_all(&dir).with_context(|| dir.display().to_string())
 }
 
+async fn ingress(options: &IngressOptions) -> anyhow::Result<()> {
+    let dir = run_dir()?;
+    let services = Services::read(&options.services)?;
+    let report = bench::ingress::run(&dir, &services, &options.parts, options.rounds).await;
+    let report = report.with_context(|| format!("logs: {}", dir.display()))?;
+    let path = report.write(&options.out)?;
+    say(&format!("{report}written to {}", path.display()));
+    std::fs::remove_dir_all(&dir).with_context(|| dir.display().to_string())
+}
+
 async fn serve_bare(listen: SocketAddr) -> anyhow::Result<()> {
-    let (listener, address) = bare::bind(listen).await?;
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let address = bare::start(listen, threads)?;
     say(&format!("bare     http://{address}"));
-    bare::serve(listener).await
+    std::future::pending().await
+}
+
+async fn serve_plain(
+    listen: SocketAddr,
+    files: Vec<PathBuf>,
+    flags: Vec<String>,
+) -> anyhow::Result<()> {
+    let env = std::env::vars().collect();
+    let sources = Sources { files, env, flags, ..Sources::default() };
+    let started = plain::start(listen, &sources).await?;
+    say(&format!("plain     http://{}\nlinger_ms {}", started.address, started.linger_ms));
+    std::future::pending().await
 }
 
 /// Whether it is Kafka, for each backend asked for.

@@ -33,6 +33,12 @@ pub fn loadtest_binary() -> anyhow::Result<PathBuf> {
     binary("LOADTEST_BIN", "loadtest")
 }
 
+/// Where the ingress on the log in memory is, an example of its crate: `MEMORY_BIN`, or in the folder
+/// `examples` beside this one.
+pub fn memory_binary() -> anyhow::Result<PathBuf> {
+    binary("MEMORY_BIN", "examples/memory")
+}
+
 fn binary(variable: &str, name: &str) -> anyhow::Result<PathBuf> {
     if let Some(path) = std::env::var_os(variable) {
         return Ok(path.into());

@@ -17,6 +17,26 @@ pub const SECONDS_BUCKETS: &[f64] = &[
     5.0, 10.0, 25.0, 50.0, 100.0,
 ];
 
+/// Seconds of pure computing: from 1 µs to 0.1 s, three steps a decade.
+pub const COMPUTE_SECONDS_BUCKETS: &[f64] = &[
+    0.000_001,
+    0.000_002_5,
+    0.000_005,
+    0.000_01,
+    0.000_025,
+    0.000_05,
+    0.000_1,
+    0.000_25,
+    0.000_5,
+    0.001,
+    0.002_5,
+    0.005,
+    0.01,
+    0.025,
+    0.05,
+    0.1,
+];
+
 /// Counts: powers of two up to 4,096.
 pub const COUNT_BUCKETS: &[f64] =
     &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0, 2048.0, 4096.0];

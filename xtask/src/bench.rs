@@ -9,7 +9,7 @@ use crate::{build, command, services, workspace};
 
 /// Runs the benchmark `name`; does not return when it could start.
 pub fn run(name: &str, args: &[String]) -> Result<()> {
-    build::release()?;
+    build::release_with_examples()?;
     let services = services::up(&services::default_dir(), None)?;
     let mut loadtest = Command::new(workspace::release_binary("loadtest"));
     loadtest.current_dir(workspace::root()).args(["bench", name]);

@@ -15,3 +15,11 @@ pub fn release() -> Result<()> {
     let mut build = workspace::cargo();
     command::run(build.args(["build", "--release", "-p", "shock", "-p", "loadtest"]))
 }
+
+/// The same, and the ingress on the log in memory, which benchmarks measure beside them.
+pub fn release_with_examples() -> Result<()> {
+    system::require(&Requirement::BUILD)?;
+    let mut build = workspace::cargo();
+    build.args(["build", "--release", "-p", "shock", "-p", "loadtest", "-p", "ingress"]);
+    command::run(build.args(["--bins", "--example", "memory"]))
+}

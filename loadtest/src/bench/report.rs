@@ -1,8 +1,10 @@
 //! What a benchmark leaves behind: a table for people, `target/bench/NAME.json` for programs.
 //!
 //! The file is the specification: `{name, machine: {model, cores, memory_bytes}, commit, results:
-//! [{name, value, unit, reach, direction}]}`. `reach` is the figure that was asked for and
+//! [{name, value, unit, reach, direction, rounds}]}`. `reach` is the figure that was asked for and
 //! `direction` says on which side of it the value has to be; both are null where nothing was asked.
+//! `rounds` are the values whose median `value` is, in their order, so that a figure with two modes
+//! is seen to have them; it is empty where there was one measurement.
 
 use std::fmt::{self, Write};
 use std::path::{Path, PathBuf};
@@ -48,7 +50,12 @@ pub struct Measured {
     pub reach: Option<f64>,
     /// On which side of it the value has to be.
     pub direction: Option<Direction>,
+    /// What each round measured.
+    pub rounds: Vec<f64>,
 }
+
+/// What was asked for: the side, and the figure.
+pub type Reach = (Direction, f64);
 
 /// The side of a bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -74,8 +81,7 @@ impl Report {
 
     /// Notes a figure that nobody asked a bound for.
     pub fn note(&mut self, name: impl Into<String>, value: f64, unit: &'static str) {
-        let name = name.into();
-        self.results.push(Measured { name, value, unit, reach: None, direction: None });
+        self.push(name.into(), value, unit, None, Vec::new());
     }
 
     /// Notes a figure and the bound that was asked for.
@@ -84,10 +90,32 @@ impl Report {
         name: impl Into<String>,
         value: f64,
         unit: &'static str,
-        (direction, reach): (Direction, f64),
+        reach: Reach,
     ) {
-        let (reach, direction) = (Some(reach), Some(direction));
-        self.results.push(Measured { name: name.into(), value, unit, reach, direction });
+        self.push(name.into(), value, unit, Some(reach), Vec::new());
+    }
+
+    /// Notes the median of several rounds, and each of them.
+    pub fn note_rounds(
+        &mut self,
+        name: impl Into<String>,
+        rounds: Vec<f64>,
+        unit: &'static str,
+        reach: Option<Reach>,
+    ) {
+        self.push(name.into(), median(&rounds), unit, reach, rounds);
+    }
+
+    fn push(
+        &mut self,
+        name: String,
+        value: f64,
+        unit: &'static str,
+        reach: Option<Reach>,
+        rounds: Vec<f64>,
+    ) {
+        let (direction, reach) = reach.unzip();
+        self.results.push(Measured { name, value, unit, reach, direction, rounds });
     }
 
     /// Writes `folder/NAME.json`; the file's path.
@@ -152,6 +180,11 @@ impl fmt::Display for Report {
                 let verdict = if result.reached() == Some(true) { "reached" } else { "MISSED" };
                 write!(line, "  {sign} {reach}: {verdict}")?;
             }
+            if !result.rounds.is_empty() {
+                let rounds: Vec<String> =
+                    result.rounds.iter().map(|value| format!("{value:.2}")).collect();
+                write!(line, "  [{}]", rounds.join(" "))?;
+            }
             writeln!(f, "{line}")?;
         }
         Ok(())
@@ -185,6 +218,9 @@ mod tests {
         assert_eq!(value["results"][0]["reach"], serde_json::Value::Null);
         assert_eq!(value["results"][1]["direction"], "at_least");
         assert_eq!(report.results[1].reached(), Some(false));
+        report.note_rounds("rounds", vec![3.0, 1.0, 2.0], "µs", Some((Direction::AtMost, 2.0)));
+        assert_eq!(report.results[2].reached(), Some(true));
+        assert!(report.to_string().contains("≤ 2: reached  [3.00 1.00 2.00]"), "{report}");
         assert!(report.to_string().contains("≥ 4: MISSED"), "{report}");
         assert!(value["machine"]["cores"].as_u64() >= Some(1), "{text}");
     }

@@ -6,13 +6,12 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
-use bytes::Bytes;
 
 use super::cpu;
-use super::drive::Drive;
+use super::generator::{Generator, Pace};
 use super::report::{Report, median};
-use crate::deployment::{Cluster, Deployment, Embedded, Settings, producers};
-use crate::load::event;
+use super::template::{Template, batches, singles};
+use crate::deployment::{Cluster, Deployment, Embedded, Settings};
 use crate::process::{Process, loadtest_binary};
 use crate::services::Services;
 
@@ -32,7 +31,7 @@ const SINGLES: u64 = 20_000;
 const BATCHES: u64 = 1_000;
 
 /// Events of a batch.
-const BATCH_EVENTS: u64 = 100;
+const BATCH_EVENTS: usize = 100;
 
 /// Bounds the run: a round begins only when the deployment's share of the time is not used up.
 const DEPLOYMENT_TIME_MAX: Duration = Duration::from_secs(30);
@@ -86,6 +85,7 @@ struct Names {
 struct Way {
     bare: Process,
     bare_address: Option<SocketAddr>,
+    /// Posted to the deployment so far; every one has its own number.
     events: u64,
 }
 
@@ -133,70 +133,51 @@ impl Way {
             Some(address) => address,
             None => *self.bare_address.insert(self.bare.address("bare").await?),
         };
-        let drive = drive(address, "application/json");
-        let body = body("bare");
         let before = cpu::seconds(self.bare.id())?;
-        drive.run(CPU_REQUESTS, move |_| body.clone()).await?;
-        Ok((cpu::seconds(self.bare.id())? - before) * 1e6 / CPU_REQUESTS as f64)
+        let posted = post(address, singles(), CPU_REQUESTS, 0).await?;
+        Ok((cpu::seconds(self.bare.id())? - before) * 1e6 / posted as f64)
     }
 
     /// CPU of the process per single event, and events per second to their effects.
     async fn singles(&mut self, deployment: &Deployment, pid: i32) -> anyhow::Result<(f64, f64)> {
-        let drive = drive(deployment.target().get(), "application/json");
-        let first = self.events;
         let before = cpu::seconds(pid)?;
-        let one = move |n: u64| body(&format!("way-{}", first + n));
-        let per_s = self.until_effects(deployment, &drive, SINGLES, 1, one).await?;
-        Ok(((cpu::seconds(pid)? - before) * 1e6 / SINGLES as f64, per_s))
+        let (posted, per_s) = self.until_effects(deployment, singles(), SINGLES).await?;
+        Ok(((cpu::seconds(pid)? - before) * 1e6 / posted as f64, per_s))
     }
 
     async fn batches(&mut self, deployment: &Deployment) -> anyhow::Result<f64> {
-        let drive = drive(deployment.target().get(), "application/x-ndjson");
-        let first = self.events;
-        let batch = move |n: u64| {
-            let mut lines = Vec::new();
-            for k in 0..BATCH_EVENTS {
-                let id = format!("way-{}", first + n * BATCH_EVENTS + k);
-                lines.extend_from_slice(&body(&id));
-                lines.push(b'\n');
-            }
-            Bytes::from(lines)
-        };
-        self.until_effects(deployment, &drive, BATCHES, BATCH_EVENTS, batch).await
+        Ok(self.until_effects(deployment, batches(BATCH_EVENTS), BATCHES).await?.1)
     }
 
-    /// From the first request to the last committed effect.
+    /// From the first request to the last committed effect: how many events, and events per second.
     async fn until_effects(
         &mut self,
         deployment: &Deployment,
-        drive: &Drive,
+        templates: Vec<Template>,
         requests: u64,
-        events_each: u64,
-        body: impl Fn(u64) -> Bytes + Send + Sync + 'static,
-    ) -> anyhow::Result<f64> {
-        let count = requests * events_each;
-        self.events += count;
+    ) -> anyhow::Result<(u64, f64)> {
         let started = Instant::now();
-        drive.run(requests, body).await?;
+        let posted = post(deployment.target().get(), templates, requests, self.events).await?;
+        self.events += posted;
         deployment.effects().wait_for(self.events, EFFECTS_DEADLINE).await?;
         let elapsed = started.elapsed();
         let there = deployment.effects().count().await?;
         ensure!(there == self.events, "{there} effects of {} events", self.events);
-        Ok(count as f64 / elapsed.as_secs_f64())
+        Ok((posted, posted as f64 / elapsed.as_secs_f64()))
     }
 }
 
-fn drive(address: SocketAddr, content_type: &'static str) -> Drive {
-    Drive {
-        address,
-        path: "/v1/events".to_owned(),
-        content_type,
-        keys: producers().into_iter().map(|producer| producer.key).collect(),
-        connections: CONNECTIONS,
-    }
-}
-
-/// An event whose tenant is decided by the key alone.
-fn body(id: &str) -> Bytes {
-    event("", id).0
+/// Posts so many requests, and one more per connection; how many events that were.
+async fn post(
+    address: SocketAddr,
+    templates: Vec<Template>,
+    requests: u64,
+    first: u64,
+) -> anyhow::Result<u64> {
+    let load = move || {
+        let mut generator = Generator::open(address, CONNECTIONS, &templates, first)?;
+        generator.run(requests, Pace::Closed)?;
+        Ok(generator.next() - first)
+    };
+    tokio::task::spawn_blocking(load).await.context("the load generator")?
 }

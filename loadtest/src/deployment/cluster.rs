@@ -44,7 +44,7 @@ pub struct Cluster {
     database: String,
     topics: Topics,
     target: Target,
-    ingress: Option<Process>,
+    ingress: Option<Member>,
     consumers: Vec<Option<Member>>,
     effects: Effects,
 }
@@ -104,8 +104,9 @@ impl Cluster {
         ensure!(self.ingress.is_none(), "the ingress is running");
         let mut process = self.spawn("ingress", "ingress", &[], &self.variables)?;
         self.target.set(process.address("ingress").await?);
-        ready(process.address("admin").await?, &process).await?;
-        self.ingress = Some(process);
+        let admin = process.address("admin").await?;
+        ready(admin, &process).await?;
+        self.ingress = Some(Member { process, admin });
         Ok(())
     }
 
@@ -168,7 +169,7 @@ impl Cluster {
 
     /// `kill -9` of the ingress.
     pub async fn ingress_kill(&mut self) -> anyhow::Result<()> {
-        self.ingress.take().context("the ingress is not running")?.kill().await
+        self.ingress.take().context("the ingress is not running")?.process.kill().await
     }
 
     /// `kill -9` of a consumer.
@@ -188,7 +189,26 @@ impl Cluster {
 
     /// The ingress's process.
     pub fn ingress(&self) -> anyhow::Result<&Process> {
+        self.ingress_member().map(|member| &member.process)
+    }
+
+    /// The ingress's admin port.
+    pub fn ingress_admin(&self) -> anyhow::Result<SocketAddr> {
+        self.ingress_member().map(|member| member.admin)
+    }
+
+    fn ingress_member(&self) -> anyhow::Result<&Member> {
         self.ingress.as_ref().context("the ingress is not running")
+    }
+
+    /// What every process of it is started with: `--config …`.
+    pub fn args(&self) -> &[String] {
+        &self.args
+    }
+
+    /// And its environment.
+    pub fn variables(&self) -> &[(String, String)] {
+        &self.variables
     }
 
     /// A consumer's process.
@@ -238,9 +258,9 @@ impl Cluster {
 
     /// `SIGTERM` to all; each has to end with code 0. Removes topics and database.
     pub async fn stop(mut self) -> anyhow::Result<()> {
-        let consumers = self.consumers.drain(..).flatten().map(|member| member.process);
-        for process in self.ingress.take().into_iter().chain(consumers) {
-            let status = process.terminate().await?;
+        let consumers = self.consumers.drain(..).flatten();
+        for member in self.ingress.take().into_iter().chain(consumers) {
+            let status = member.process.terminate().await?;
             ensure!(status.success(), "a process ended with {status} after SIGTERM");
         }
         let admin: AdminClient<DefaultClientContext> = ClientConfig::new()

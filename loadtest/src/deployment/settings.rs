@@ -25,6 +25,8 @@ pub struct Settings {
     /// The folder of the unpacked `@octokit/webhooks-schemas`; with it the GitHub source is
     /// configured, with its bodies checked.
     pub schemas: Option<PathBuf>,
+    /// Further configuration files.
+    pub files: Vec<PathBuf>,
     /// Further settings, `key=value`.
     pub set: Vec<String>,
 }
@@ -67,6 +69,9 @@ impl Settings {
             args.extend(["--config".to_owned(), utf8(&source)?]);
             args.push("--set".to_owned());
             args.push(format!("source.github.schema.file={}", utf8(&schema)?));
+        }
+        for further in &self.files {
+            args.extend(["--config".to_owned(), utf8(further)?]);
         }
         for setting in &self.set {
             args.extend(["--set".to_owned(), setting.clone()]);

@@ -62,8 +62,8 @@ pub const PROPERTIES_RESERVED: [&str; 23] = [
     "max.in.flight",
 ];
 
-/// Settings of the one producer.
-pub(super) fn producer(config: &KafkaConfig) -> Result<ClientConfig, KafkaError> {
+/// Settings of the one producer; whatever the ingress is compared with takes the same.
+pub fn producer(config: &KafkaConfig) -> Result<ClientConfig, KafkaError> {
     let sizes = config.topics.map(|topic| topic.message_bytes_max);
     let largest = sizes.into_iter().max().unwrap_or(BATCH_BYTES_MAX);
     let smallest = sizes.into_iter().min().unwrap_or(BATCH_BYTES_MAX);
