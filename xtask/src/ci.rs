@@ -3,7 +3,10 @@
 
 use anyhow::Result;
 
-use crate::{command, docs, stages::Stages, test, tidy, tools, workspace};
+use crate::{command, docs, fuzz, stages::Stages, test, tidy, tools, workspace};
+
+/// How long each target is fuzzed: a look at what is new beside the kept corpus, no campaign.
+const FUZZ_SECONDS: u32 = 20;
 
 /// Runs the gate: all tests unless `no_test`, then every check, whichever fails.
 pub fn run(no_test: bool) -> Result<()> {
@@ -24,6 +27,7 @@ pub fn run(no_test: bool) -> Result<()> {
         let mut deny = tools::cargo_deny()?;
         command::run(deny.args(["check", "--hide-inclusion-graph", "bans", "licenses", "sources"]))
     })?;
+    stages.run("fuzz", || fuzz::run(FUZZ_SECONDS, &[], None))?;
     stages.run("tidy", tidy::run)?;
     stages.run("generated docs are current", || docs::run(docs::Mode::Check))?;
     stages.finish()

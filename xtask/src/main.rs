@@ -12,6 +12,7 @@ mod ci;
 mod command;
 mod conformance;
 mod docs;
+mod fuzz;
 mod metadata;
 mod npm;
 mod real_input;
@@ -24,6 +25,7 @@ mod tools;
 mod unavailable;
 mod workspace;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -61,6 +63,18 @@ enum Xtask {
         /// Passed on to it
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
+    },
+    /// Fuzz what reads bytes from outside
+    Fuzz {
+        /// How long each target
+        #[arg(long, default_value_t = 60)]
+        seconds: u32,
+        /// Only these
+        #[arg(long)]
+        target: Vec<fuzz::Target>,
+        /// Play one input instead
+        #[arg(long, value_name = "FILE", requires = "target")]
+        input: Option<PathBuf>,
     },
     /// Write the reference pages that the binary prints of itself
     Docs {
@@ -121,6 +135,7 @@ fn run(xtask: Xtask) -> Result<()> {
         Xtask::RealInput(_) => real_input::fetch().map(drop),
         Xtask::Conformance => conformance::fetch(),
         Xtask::Bench { name, args } => bench::run(&name, &args),
+        Xtask::Fuzz { seconds, target, input } => fuzz::run(seconds, &target, input.as_ref()),
         Xtask::Docs { check: true } => docs::run(docs::Mode::Check),
         Xtask::Docs { check: false } => docs::run(docs::Mode::Write),
         Xtask::Tidy => tidy::run(),

@@ -33,6 +33,11 @@ pub struct Package {
     pub features: BTreeMap<String, Vec<String>>,
 }
 
+/// A member's folder: its name, but for the one that lives inside another crate's.
+pub fn folder(member: &str) -> &str {
+    if member == "fuzz" { "ingress/fuzz" } else { member }
+}
+
 /// One declared dependency.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Dependency {

@@ -2,7 +2,7 @@
 //! dependencies of the crate whose part they are for, as soon as that part exists.
 
 use super::tree::Tree;
-use crate::metadata::{Metadata, Package};
+use crate::metadata::{Metadata, Package, folder};
 
 /// A package of the design card.
 struct Card {
@@ -73,8 +73,8 @@ fn unused(package: &Package, tree: &Tree) -> Vec<String> {
         .collect()
 }
 
-fn is_used(name: &str, folder: &str, tree: &Tree) -> bool {
-    tree.rust_below(folder).any(|(_, source)| names_crate(&source.code, name))
+fn is_used(name: &str, member: &str, tree: &Tree) -> bool {
+    tree.rust_below(folder(member)).any(|(_, source)| names_crate(&source.code, name))
 }
 
 /// True when `code` has a path that starts at the crate, or imports the crate itself.

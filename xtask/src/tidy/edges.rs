@@ -3,10 +3,11 @@
 
 use crate::metadata::{Metadata, Package};
 
-const ALLOWED: [(&str, &[&str]); 7] = [
+const ALLOWED: [(&str, &[&str]); 8] = [
     ("shared", &[]),
     ("control", &[]),
     ("ingress", &["shared", "control"]),
+    ("fuzz", &["shared", "ingress"]),
     ("consumer", &["shared", "control"]),
     ("shock", &["shared", "control", "ingress", "consumer"]),
     ("loadtest", &["shared", "control"]),

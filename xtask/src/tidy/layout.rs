@@ -1,7 +1,7 @@
 //! What must be there: each crate's root file, and the changelog.
 
 use super::tree::Tree;
-use crate::metadata::Metadata;
+use crate::metadata::{Metadata, folder};
 
 /// Programs whose journey is told in `main.rs`; every other crate has a library.
 const PROGRAMS: [&str; 2] = ["shock", "xtask"];
@@ -14,8 +14,8 @@ pub fn check(metadata: &Metadata, tree: &Tree) -> Vec<String> {
 
 fn missing(members: &[&str], tree: &Tree) -> Vec<String> {
     let roots = members.iter().map(|name| match PROGRAMS.contains(name) {
-        true => format!("{name}/src/main.rs"),
-        false => format!("{name}/src/lib.rs"),
+        true => format!("{}/src/main.rs", folder(name)),
+        false => format!("{}/src/lib.rs", folder(name)),
     });
     let wanted = roots.chain(["CHANGELOG.md".to_owned()]);
     wanted.filter(|path| !tree.contains(path)).map(|path| format!("{path} is missing")).collect()
