@@ -151,7 +151,8 @@ fn rows() -> [Row; 5] {
 }
 
 fn webhook() -> Vec<u8> {
-    let body = r#"{"action":"opened","repository":{"full_name":"acme/x","owner":{"login":"acme"}}}"#;
+    let body =
+        r#"{"action":"opened","repository":{"full_name":"acme/x","owner":{"login":"acme"}}}"#;
     let mut hmac = Hmac::<Sha256>::new_from_slice(SECRET.as_bytes()).expect("any length");
     hmac.update(body.as_bytes());
     let signature = hex::encode(hmac.finalize().into_bytes());

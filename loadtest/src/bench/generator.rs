@@ -56,6 +56,11 @@ pub struct Ran {
     pub latency_ns: Histogram<u64>,
 }
 
+/// An empty histogram of nanoseconds: one that grows by itself would clamp what it has no room for.
+pub fn latencies() -> anyhow::Result<Histogram<u64>> {
+    Histogram::new_with_max(LATENCY_NS_MAX, DIGITS).context("a histogram's bounds")
+}
+
 /// Open connections to one server.
 #[derive(Debug)]
 pub struct Generator {
@@ -98,7 +103,7 @@ impl Generator {
             Pace::Closed => Duration::ZERO,
             Pace::Open { .. } => TICK,
         })?;
-        let mut latency_ns = Histogram::new_with_max(LATENCY_NS_MAX, DIGITS).context("bounds")?;
+        let mut latency_ns = latencies()?;
         let mut idle: VecDeque<usize> = (0..self.wires.len()).collect();
         let mut intended = vec![Instant::now(); self.wires.len()];
         let mut events = Vec::with_capacity(EVENTS_MAX);
@@ -223,6 +228,14 @@ mod tests {
         server.join().expect("no panic")?;
         let median = ran.latency_ns.value_at_quantile(0.5);
         assert!(median > 20_000_000, "half of the requests waited: {median} ns");
+        Ok(())
+    }
+
+    #[test]
+    fn a_latency_keeps_its_value() -> anyhow::Result<()> {
+        let mut latencies = latencies()?;
+        latencies.saturating_record(5_000_000);
+        assert!(latencies.value_at_quantile(0.99).abs_diff(5_000_000) < 10_000);
         Ok(())
     }
 }

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::servers::{Servers, Subject, Who};
 use super::{blocking, cost};
-use crate::bench::generator::{Generator, Pace};
+use crate::bench::generator::{Generator, Pace, latencies};
 use crate::bench::histogram::Histogram;
 use crate::bench::report::{Direction, Report};
 use crate::bench::template::singles;
@@ -121,7 +121,7 @@ async fn probe(topics: Topics, stop: Shutdown) -> anyhow::Result<Latencies<u64>>
         .create()
         .context("a producer")?;
     let topic = format!("{}.telemetry", topics.prefix);
-    let mut latencies = Latencies::new(3).context("bounds")?;
+    let mut took = latencies()?;
     let mut ticks = tokio::time::interval(PROBE_EVERY);
     // The first one fetches metadata.
     let mut warm = false;
@@ -132,9 +132,9 @@ async fn probe(topics: Topics, stop: Shutdown) -> anyhow::Result<Latencies<u64>>
         let delivered = producer.send(record, Duration::ZERO).await;
         delivered.map_err(|(error, _)| error).context("the broker's probe")?;
         if warm {
-            latencies.saturating_record(sent.elapsed().as_nanos() as u64);
+            took.saturating_record(sent.elapsed().as_nanos() as u64);
         }
         warm = true;
     }
-    Ok(latencies)
+    Ok(took)
 }
