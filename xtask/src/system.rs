@@ -21,6 +21,8 @@ pub enum Requirement {
     Maven,
     /// The PostgreSQL server's own binaries (`initdb`, `postgres`, `psql`, `pg_isready`).
     Postgres,
+    /// The openssl program makes the certificates of a test's secured broker.
+    Openssl,
     /// The npm client fetches the real webhook bodies.
     Npm,
     /// Python with venv and pip: the generated-request tester is written in it.
@@ -44,6 +46,7 @@ impl Requirement {
             Self::Java => "Java 17 or newer (java)",
             Self::Maven => "Maven (mvn)",
             Self::Postgres => "the PostgreSQL server (initdb, postgres, psql)",
+            Self::Openssl => "openssl",
             Self::Npm => "npm",
             Self::Python => "Python 3 with venv (python3)",
             Self::CCompiler => "a C compiler (cc)",
@@ -57,6 +60,7 @@ impl Requirement {
             Self::Java => &["default-jre-headless"],
             Self::Maven => &["maven"],
             Self::Postgres => &["postgresql", "postgresql-client"],
+            Self::Openssl => &["openssl"],
             Self::Npm => &["npm"],
             Self::Python => &["python3-venv"],
             Self::CCompiler => &["build-essential"],
@@ -70,6 +74,7 @@ impl Requirement {
             Self::Java => java_major().is_some_and(|major| major >= 17),
             Self::Maven => find_in_path("mvn").is_some(),
             Self::Postgres => postgres_bin().is_some(),
+            Self::Openssl => find_in_path("openssl").is_some(),
             Self::Npm => find_in_path("npm").is_some(),
             Self::Python => has_venv(),
             Self::CCompiler => find_in_path("cc").is_some(),

@@ -6,7 +6,11 @@ use std::{env, path::Path};
 use anyhow::{Context, Result};
 
 use crate::{
-    build, command, conformance, metadata::Metadata, real_input, services, stages::Stages,
+    build, command, conformance,
+    metadata::Metadata,
+    real_input, services,
+    stages::Stages,
+    system::{self, Requirement},
     workspace,
 };
 
@@ -64,6 +68,7 @@ fn world_features(metadata: &Metadata) -> Vec<String> {
 /// One cargo run for all crates: selecting the whole workspace keeps the features of the
 /// dependencies as they were, so that nothing but our own crates is built again.
 fn test_world(features: &[String], dir: &Path, xtask: &Path) -> Result<()> {
+    system::require(&[Requirement::Openssl])?;
     let mut test = workspace::cargo();
     test.args(["test", "--workspace", "--no-fail-fast", "--features", &features.join(",")]);
     test.args(["--test", &format!("{WORLD}*"), "--", "--test-threads=1"]);
