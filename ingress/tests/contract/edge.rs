@@ -60,6 +60,8 @@ async fn one_address_does_not_take_all_connections() {
         config.head_timeout = Duration::from_secs(5);
     });
     let _open = (from([127, 0, 0, 2], &server).await, from([127, 0, 0, 2], &server).await);
+    // Each thread accepts for itself: a third that was accepted before them would be one of the two.
+    server.metric_reaches("shock_ingress_connections", 2).await;
     assert!(is_closed(&mut from([127, 0, 0, 2], &server).await).await);
     assert_eq!(Post::json(EVENT).send(&server).await.status, 202);
     server.metric_reaches(REFUSED, 1).await;
