@@ -17,7 +17,7 @@ use crate::tally::Tally;
 use crate::violation::{VIOLATIONS_MAX, Violation};
 
 /// The metric label of a 202.
-const CODE_ACCEPTED: &str = "accepted";
+pub(crate) const CODE_ACCEPTED: &str = "accepted";
 /// The metric label of a dry run that found nothing.
 const CODE_VALID: &str = "valid";
 /// The metric label of a 207.

@@ -91,7 +91,7 @@ pub(crate) fn append<'c>(
             return Fate::Behind;
         }
         let failed_before = acks.failed();
-        append_one(&core.shared.log, checks, checked, body, (received, at_text), ticket);
+        append_one(&core.shared.log, checks, checked, body, (received, &at_text.1), ticket);
         let failed = acks.failed() > failed_before;
         if failed && matches!(acks.outcome(index), Err(error) if is_refusal(error)) {
             refused.push(checked.id);
@@ -105,9 +105,15 @@ fn needs_time(entry: &Entry) -> bool {
     entry.verdict.as_ref().is_ok_and(|checked| !checked.timed)
 }
 
-fn write_rfc3339(at: Millis, into: &mut String) {
-    let at = Timestamp::from_millisecond(at.0).unwrap_or_default();
-    DateTimePrinter::new().print_timestamp(&at, into).expect("a string takes every text");
+/// Writes the time, unless it stands there already.
+fn write_rfc3339(at: Millis, (written, text): &mut (Option<Millis>, String)) {
+    if *written == Some(at) {
+        return;
+    }
+    text.clear();
+    let timestamp = Timestamp::from_millisecond(at.0).unwrap_or_default();
+    DateTimePrinter::new().print_timestamp(&timestamp, text).expect("a string takes every text");
+    *written = Some(at);
 }
 
 /// Whether the log said no, now (an open ticket reads as unknown).

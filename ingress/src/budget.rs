@@ -51,7 +51,7 @@ impl Reserved<'_> {
 
     /// Makes sure that at least so many bytes are reserved in all.
     pub fn cover(&mut self, bytes: usize) -> Result<(), Exhausted> {
-        self.grow(bytes.saturating_sub(self.bytes))
+        if bytes <= self.bytes { Ok(()) } else { self.grow(bytes - self.bytes) }
     }
 }
 

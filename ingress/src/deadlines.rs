@@ -105,6 +105,10 @@ pub(crate) async fn until_ended<P: Protocol>(
                 let _ = told.as_mut().poll(cx);
                 let _ = timer.sleep.as_mut().poll(cx);
             }
+            // What most polls find.
+            if !closing.begun.get() && !timer.sleep.is_elapsed() && !connected.pulse.is_in_head() {
+                return Poll::Pending;
+            }
             let due = connected.pulse.due(config.head_timeout, config.edge.idle_timeout);
             // A head that has begun gets its answer, and that one closes the connection.
             if closing.begun.get() && !timer.ending && !matches!(due, Due::Head(_)) {

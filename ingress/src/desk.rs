@@ -1,6 +1,7 @@
 //! What one request works on, from the verdicts on its events to its answer: lists that keep their
 //! room from request to request.
 
+use shared::clock::Millis;
 use shared::position::PartitionId;
 
 use crate::append::{Became, Fate};
@@ -18,18 +19,17 @@ pub(crate) struct Desk {
     pub refused: Vec<PartitionId>,
     /// What became of each event.
     pub became: Vec<Became>,
-    /// The receive time in RFC 3339.
-    pub at_text: String,
+    /// The receive time in RFC 3339, and which one: the next request may come in the same millisecond.
+    pub at_text: (Option<Millis>, String),
 }
 
 impl Reusable for Desk {
     fn reset(&mut self) {
-        let Self { checks, fates, refused, became, at_text } = self;
+        let Self { checks, fates, refused, became, at_text: _ } = self;
         checks.reset();
         fates.clear();
         refused.clear();
         became.clear();
-        at_text.clear();
     }
 
     fn bytes(&self) -> usize {
@@ -38,6 +38,6 @@ impl Reusable for Desk {
             + fates.capacity() * size_of::<Fate>()
             + refused.capacity() * size_of::<PartitionId>()
             + became.capacity() * size_of::<Became>()
-            + at_text.capacity()
+            + at_text.1.capacity()
     }
 }

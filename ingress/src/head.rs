@@ -2,9 +2,15 @@
 
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderName};
 use http::request::Parts;
-use http::{HeaderMap, Method};
+use http::{HeaderMap, Method, Version};
 
 use crate::reject::{Bound, Reject};
+
+/// Names that are looked for in every request: made here, none is parsed again.
+const CE_SPECVERSION: HeaderName = HeaderName::from_static("ce-specversion");
+const PREFER: HeaderName = HeaderName::from_static("prefer");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
 /// The most header fields of a request.
 const FIELDS_MAX: usize = 64;
@@ -136,8 +142,11 @@ pub(crate) fn check_head(parts: &Parts) -> Result<(), Reject> {
     if parts.method == Method::POST { Ok(()) } else { Err(Reject::Method { allow: POST }) }
 }
 
-/// The bounds of a head.
+/// The bounds of a head. The framing has held one of HTTP/1 to the same before it came here.
 pub(crate) fn check_bounds(parts: &Parts) -> Result<(), Reject> {
+    if parts.version < Version::HTTP_2 {
+        return Ok(());
+    }
     let fields = parts.headers.len();
     if fields > FIELDS_MAX {
         let name = "header fields";
@@ -158,7 +167,7 @@ fn bound(name: &'static str, limit: usize, observed: usize) -> Reject {
 /// How `/v1/events` is to read the body.
 pub(crate) fn shape_of(headers: &HeaderMap) -> Result<Shape, Reject> {
     let refused = Reject::MediaType { accept: ACCEPTED_TYPES, hint: None };
-    let binary = headers.contains_key("ce-specversion");
+    let binary = headers.contains_key(CE_SPECVERSION);
     // Without data there is no type of it (CloudEvents 1.0.2, HTTP binding, 3.1.1).
     if binary && !headers.contains_key(CONTENT_TYPE) {
         return Ok(Shape::Binary);
@@ -191,7 +200,7 @@ pub(crate) fn check_source_type(headers: &HeaderMap) -> Result<(), Reject> {
 /// The media type without parameters; a charset other than UTF-8 is not one we take.
 fn media_type(headers: &HeaderMap) -> Option<&str> {
     let value = headers.get(CONTENT_TYPE)?.to_str().ok()?;
-    let (media_type, parameters) = value.split_once(';').unwrap_or((value, ""));
+    let Some((media_type, parameters)) = value.split_once(';') else { return Some(value.trim()) };
     let foreign = parameters.split(';').filter_map(|parameter| parameter.split_once('=')).any(
         |(name, value)| {
             name.trim().eq_ignore_ascii_case("charset")
@@ -244,7 +253,7 @@ pub(crate) fn wishes_of(parts: &Parts) -> Result<Wishes, Reject> {
 
 /// The value of the first preference `return` (RFC 7240, 2: of several, the first counts).
 fn preferred_return(headers: &HeaderMap) -> Option<&str> {
-    let values = headers.get_all("prefer").iter().filter_map(|value| value.to_str().ok());
+    let values = headers.get_all(PREFER).iter().filter_map(|value| value.to_str().ok());
     let mut preferences = values.flat_map(|value| value.split(','));
     preferences.find_map(|preference| {
         let (preference, _parameters) = preference.split_once(';').unwrap_or((preference, ""));
@@ -269,16 +278,16 @@ const TRACESTATE_BYTES_MAX: usize = 512;
 /// W3C trace context, version 00; anything else is ignored, as the recommendation asks. A state in
 /// several fields is dropped, which is allowed, rather than joined.
 pub(crate) fn trace(headers: &HeaderMap) -> Trace<'_> {
-    let Some(parent) = single(headers, "traceparent").filter(|value| is_traceparent(value)) else {
+    let Some(parent) = single(headers, TRACEPARENT).filter(|value| is_traceparent(value)) else {
         return Trace::default();
     };
     let passed = |value: &&str| !value.is_empty() && value.len() <= TRACESTATE_BYTES_MAX;
-    Trace { parent: Some(parent), state: single(headers, "tracestate").filter(passed) }
+    Trace { parent: Some(parent), state: single(headers, TRACESTATE).filter(passed) }
 }
 
 /// A field that stands there once, in visible ASCII.
-fn single<'h>(headers: &'h HeaderMap, name: &'static str) -> Option<&'h str> {
-    let mut values = headers.get_all(HeaderName::from_static(name)).iter();
+fn single(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
+    let mut values = headers.get_all(name).iter();
     let value = values.next()?.to_str().ok()?;
     values.next().is_none().then_some(value)
 }

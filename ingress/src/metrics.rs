@@ -7,13 +7,17 @@ use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge};
 use shared::config::IngressConfig;
 use shared::metrics::{COMPUTE_SECONDS_BUCKETS, COUNT_BUCKETS, Registry, SECONDS_BUCKETS};
 
+use crate::answer;
+use crate::head::Route;
 use crate::reject::Outcome;
 
 /// The families.
 #[derive(Clone, Debug)]
 pub(crate) struct Metrics {
     /// Answered requests by route and code.
-    pub requests: IntCounterVec,
+    requests: IntCounterVec,
+    /// The one of them that nearly all are: without the look-up that cores share.
+    events_accepted: IntCounter,
     /// Events that arrived.
     pub received: IntCounter,
     outcomes: [IntCounter; Outcome::ALL.len()],
@@ -87,13 +91,16 @@ impl Metrics {
             "Connections closed before a request: too many open in all, or of one address; no valid PROXY header; no TLS handshake.",
             &["reason"],
         );
+        let requests = registry.counters(
+            "shock_ingress_requests_total",
+            "Requests answered, by route and code (accepted, mixed, valid, or a problem's code).",
+            &["route", "code"],
+        );
         Self {
+            events_accepted: requests
+                .with_label_values(&[Route::Events.name(), answer::CODE_ACCEPTED]),
+            requests,
             refused: Refused::ALL.map(|reason| refused.with_label_values(&[reason.name()])),
-            requests: registry.counters(
-                "shock_ingress_requests_total",
-                "Requests answered, by route and code (accepted, mixed, valid, or a problem's code).",
-                &["route", "code"],
-            ),
             received: registry.counter(
                 "shock_ingress_events_received_total",
                 "Events that arrived; a request refused before its events are known counts as one.",
@@ -104,8 +111,10 @@ impl Metrics {
                 "Events that were not accepted, by problem code.",
                 &["code"],
             ),
-            body_bytes: registry
-                .counter("shock_ingress_body_bytes_total", "Bytes of bodies as they came over the wire."),
+            body_bytes: registry.counter(
+                "shock_ingress_body_bytes_total",
+                "Bytes of bodies as they came over the wire.",
+            ),
             batch_events: registry.histogram(
                 "shock_ingress_batch_events",
                 "Events of one request.",
@@ -151,6 +160,15 @@ impl Metrics {
                 "shock_ingress_schema_warnings_total",
                 "Events accepted although their schema says no (mode warn).",
             ),
+        }
+    }
+
+    /// A request was answered.
+    pub fn answered(&self, route: Route<'_>, code: &str) {
+        if route == Route::Events && code == answer::CODE_ACCEPTED {
+            self.events_accepted.inc();
+        } else {
+            self.requests.with_label_values(&[route.name(), code]).inc();
         }
     }
 

@@ -4,7 +4,7 @@
 //! that an answer. Every step may refuse; a refusal is a row of [`crate::reject`]'s table.
 
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::header::{CONNECTION, EXPECT, HeaderValue};
 use http::request::Parts;
@@ -64,7 +64,7 @@ pub(crate) async fn handle(core: &Core, peer: &Peer, request: Request<Incoming>)
         }
     };
     courtesy::add(&core.shared, &parts.headers, answer.headers_mut());
-    core.shared.metrics.requests.with_label_values(&[route.name(), code]).inc();
+    core.shared.metrics.answered(route, code);
     // HTTP/2 has a frame of its own for that, and forbids the field.
     if parts.version < Version::HTTP_2 && core.shared.draining.load(Ordering::Relaxed) {
         answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
@@ -76,8 +76,7 @@ pub(crate) async fn handle(core: &Core, peer: &Peer, request: Request<Incoming>)
 /// Answers what is refused before its way begins, for the connection's sake.
 pub(crate) fn refuse(core: &Core, reject: &Reject) -> Answer {
     Tally::open(&core.shared.metrics).refused(reject);
-    let route = Route::Unknown.name();
-    core.shared.metrics.requests.with_label_values(&[route, reject.row().code]).inc();
+    core.shared.metrics.answered(Route::Unknown, reject.row().code);
     reject.answer()
 }
 
@@ -120,7 +119,8 @@ async fn way(
     let started = Instant::now();
     let mut turn = Turn::since(started);
     check(core, &policy, &sender, parts, body, &mut desk.checks, &mut turn).await?;
-    observe_checks(shared, &desk.checks, started);
+    let checked = Instant::now();
+    observe_checks(shared, &desk.checks, checked - started);
     if wishes.dry_run {
         append::rehearse(&mut desk);
         return Ok(told(quota, answer::compose(&core.stationery, &desk, wishes)));
@@ -129,13 +129,12 @@ async fn way(
     tally.received(desk.checks.events.len());
 
     let received = Received { at: shared.clock.now(), trace: head::trace(&parts.headers) };
-    let started = Instant::now();
     tally.appended();
     let appended = append::append(core, &mut desk, body, received);
     // The log has copied what it keeps: the buffers serve others while the request waits.
     drop((plain, raw, reserved));
     appended.settled(shared.config.request_timeout).await;
-    shared.metrics.append_seconds.observe(started.elapsed().as_secs_f64());
+    shared.metrics.append_seconds.observe(checked.elapsed().as_secs_f64());
 
     appended.tell(&mut desk);
     answer::settle(tally, &desk.became);
@@ -282,8 +281,8 @@ async fn check(
     }
 }
 
-fn observe_checks(shared: &Shared, checks: &Checks, started: Instant) {
-    shared.metrics.validate_seconds.observe(started.elapsed().as_secs_f64());
+fn observe_checks(shared: &Shared, checks: &Checks, took: Duration) {
+    shared.metrics.validate_seconds.observe(took.as_secs_f64());
     shared.metrics.batch_events.observe(checks.events.len() as f64);
     if checks.warnings > 0 {
         shared.metrics.schema_warnings.inc_by(checks.warnings);

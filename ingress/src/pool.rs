@@ -27,7 +27,8 @@ pub(crate) struct Pool<T>(RefCell<Idle<T>>);
 
 #[derive(Debug)]
 struct Idle<T> {
-    things: Vec<T>,
+    /// Boxed: some are hundreds of bytes, and would be copied on each way.
+    things: Vec<Box<T>>,
     bytes: usize,
 }
 
@@ -35,7 +36,7 @@ struct Idle<T> {
 #[derive(Debug)]
 pub(crate) struct Pooled<'p, T: Reusable> {
     pool: &'p Pool<T>,
-    thing: Option<T>,
+    thing: Option<Box<T>>,
 }
 
 impl<T> Default for Pool<T> {
@@ -57,8 +58,8 @@ impl<T: Reusable> Pool<T> {
     pub fn take_or_else(&self, make: impl FnOnce() -> T) -> Pooled<'_, T> {
         let mut idle = self.0.borrow_mut();
         let thing = idle.things.pop();
-        idle.bytes -= thing.as_ref().map_or(0, T::bytes);
-        Pooled { pool: self, thing: Some(thing.unwrap_or_else(make)) }
+        idle.bytes -= thing.as_ref().map_or(0, |thing| thing.bytes());
+        Pooled { pool: self, thing: Some(thing.unwrap_or_else(|| Box::new(make()))) }
     }
 }
 

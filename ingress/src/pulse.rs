@@ -120,6 +120,11 @@ impl Pulse {
         released.filter(|_| !self.ended.get())
     }
 
+    /// Whether a head has begun and not ended.
+    pub fn is_in_head(&self) -> bool {
+        self.partial.get()
+    }
+
     /// What is waited for.
     pub fn due(&self, head: Duration, idle: Duration) -> Due {
         if self.busy.get() > 0 || self.heads.get() > self.begun.get() {
