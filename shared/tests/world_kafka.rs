@@ -5,12 +5,16 @@
 
 #[path = "world_kafka/append.rs"]
 mod append;
+#[path = "world_kafka/books.rs"]
+mod books;
 #[path = "world_kafka/breaker.rs"]
 mod breaker;
 #[path = "world_kafka/broker.rs"]
 mod broker;
 #[path = "world_kafka/group.rs"]
 mod group;
+#[path = "world_kafka/leader.rs"]
+mod leader;
 #[path = "world_kafka/outage.rs"]
 mod outage;
 #[path = "world_kafka/secured.rs"]

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use shared::log::kafka::{Producer, topics};
 use shared::log::{Acks, AppendError, Outcome};
 
-use crate::broker::Broker;
+use crate::broker::{Broker, brokers, leaders};
 use crate::support::{
     PATIENCE, append, config_at, create_topics, id, plain, producer, scanned, text, until,
 };
@@ -21,7 +21,7 @@ async fn the_partitions_of_a_killed_broker_are_refused_at_once_and_the_others_go
     let first = Broker::start();
     let config = config_at(first.address(), 2);
     until("the first broker answers", async || topics::plan(&config).await.is_ok()).await;
-    let mut second = first.second();
+    let mut second = first.another(2);
     until("both brokers are there", async || brokers(&config.brokers) == 2).await;
     // One replica each: one partition on each broker.
     create_topics(&config).await;
@@ -104,25 +104,4 @@ fn refused_at_once(
     }
     open.push(acks);
     false
-}
-
-fn metadata(brokers: &str, topic: Option<&str>) -> Option<rdkafka::metadata::Metadata> {
-    use rdkafka::consumer::{BaseConsumer, Consumer as _};
-    let client: BaseConsumer = rdkafka::ClientConfig::new()
-        .set("bootstrap.servers", brokers)
-        .create()
-        .expect("a plain client");
-    client.fetch_metadata(topic, Duration::from_secs(5)).ok()
-}
-
-fn brokers(address: &str) -> usize {
-    metadata(address, None).map_or(0, |metadata| metadata.brokers().len())
-}
-
-/// The leaders of a topic's partitions.
-fn leaders(address: &str, topic: &str) -> Vec<i32> {
-    let metadata = metadata(address, Some(topic)).expect("kafka answers");
-    let mut partitions: Vec<_> = metadata.topics()[0].partitions().iter().collect();
-    partitions.sort_by_key(|partition| partition.id());
-    partitions.iter().map(|partition| partition.leader()).collect()
 }

@@ -4,6 +4,7 @@
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use tempfile::TempDir;
 
@@ -52,11 +53,11 @@ impl Broker {
         Self::node(&roles, [port, controller], listener)
     }
 
-    /// A second node of this node's cluster, which can be killed without the cluster.
-    pub fn second(&self) -> Self {
+    /// One more node of this node's cluster, which can be killed without the cluster.
+    pub fn another(&self, node: i32) -> Self {
         let [port, _] = free_ports();
         let roles =
-            format!("process.roles=broker\nnode.id=2\nlisteners=CLIENT://127.0.0.1:{port}\n");
+            format!("process.roles=broker\nnode.id={node}\nlisteners=CLIENT://127.0.0.1:{port}\n");
         Self::node(&roles, [port, self.controller], &Listener::Plain)
     }
 
@@ -202,4 +203,26 @@ fn java() -> Vec<String> {
 fn free_ports() -> [u16; 2] {
     let listeners = [(), ()].map(|()| TcpListener::bind("127.0.0.1:0").expect("a free port"));
     listeners.map(|listener| listener.local_addr().expect("bound").port())
+}
+
+fn metadata(brokers: &str, topic: Option<&str>) -> Option<rdkafka::metadata::Metadata> {
+    use rdkafka::consumer::{BaseConsumer, Consumer as _};
+    let client: BaseConsumer = rdkafka::ClientConfig::new()
+        .set("bootstrap.servers", brokers)
+        .create()
+        .expect("a plain client");
+    client.fetch_metadata(topic, Duration::from_secs(5)).ok()
+}
+
+/// How many brokers a cluster has.
+pub fn brokers(address: &str) -> usize {
+    metadata(address, None).map_or(0, |metadata| metadata.brokers().len())
+}
+
+/// The leaders of a topic's partitions.
+pub fn leaders(address: &str, topic: &str) -> Vec<i32> {
+    let metadata = metadata(address, Some(topic)).expect("kafka answers");
+    let mut partitions: Vec<_> = metadata.topics()[0].partitions().iter().collect();
+    partitions.sort_by_key(|partition| partition.id());
+    partitions.iter().map(|partition| partition.leader()).collect()
 }

@@ -1,9 +1,10 @@
 //! Topics are compared, created when missing, and never changed.
 
+use shared::log::AppendError;
 use shared::log::kafka::topics::{self, Action, Difference};
 use shared::log::kafka::{Durability, KafkaError, Producer};
 
-use crate::support::{config, created};
+use crate::support::{append, config, created, id, producer, scanned, text, until, values};
 
 #[tokio::test]
 async fn the_missing_are_created_and_what_differs_is_only_said() {
@@ -42,4 +43,37 @@ async fn one_replica_is_refused_unless_it_is_asked_for() {
     let error = producer.check_topics().await.expect_err("one broker is not three");
     assert!(matches!(&error, KafkaError::Unfit(_)), "{error}");
     assert!(error.to_string().contains("replication 1, below 3"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_topic_that_is_deleted_refuses_all_until_it_is_there_again() {
+    let config = created(1).await;
+    let producer = producer(&config).await;
+    assert!(append(&producer, id(0), &values(0..1)).await[0].is_ok());
+    delete(&config.brokers, &config.topic(id(0).class)).await;
+    until("kafka has forgotten it", async || {
+        topics::plan(&config).await.is_ok_and(|plan| !plan.fits())
+    })
+    .await;
+    let gone = append(&producer, id(0), &values(1..20)).await;
+    let classed = |outcome| matches!(outcome, Err(AppendError::Unavailable | AppendError::Unknown));
+    assert!(gone.iter().all(|outcome| classed(*outcome)), "{gone:?}");
+
+    crate::support::create_topics(&config).await;
+    let again = values(20..21);
+    until("it is there again", async || append(&producer, id(0), &again).await[0].is_ok()).await;
+    let log = text(&scanned(&config, id(0)).await);
+    assert_eq!(log.last(), again.last());
+    assert!(!log.contains(&values(0..1)[0]), "another topic of the same name");
+}
+
+async fn delete(brokers: &str, topic: &str) {
+    use rdkafka::admin::{AdminClient, AdminOptions};
+    use rdkafka::client::DefaultClientContext;
+    let admin: AdminClient<DefaultClientContext> = rdkafka::ClientConfig::new()
+        .set("bootstrap.servers", brokers)
+        .create()
+        .expect("a plain client");
+    let deleted = admin.delete_topics(&[topic], &AdminOptions::new()).await;
+    assert_eq!(deleted.expect("kafka answers"), [Ok(topic.to_owned())]);
 }

@@ -122,7 +122,7 @@ pub(super) fn topic_name(name: &str) -> CString {
 }
 
 /// Makes a producer fail for good, as a broken sequence of batches would.
-#[cfg(test)]
+#[cfg(any(test, feature = "world"))]
 pub(super) fn fail<C: ClientContext>(client: &Client<C>) {
     let error = native::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER;
     // SAFETY: the client lives as long as the borrow, the text for ever.

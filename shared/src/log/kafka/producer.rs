@@ -133,6 +133,15 @@ impl Producer {
         let _ = self.shared.metrics.set(metrics);
     }
 
+    /// Makes the instance in use fail for good, as a broken sequence of batches would: for a test
+    /// on a real broker, which cannot be made to break one.
+    #[cfg(feature = "world")]
+    pub fn fail(&self) {
+        if let Some(writer) = self.shared.instance() {
+            super::native::fail(writer.client());
+        }
+    }
+
     /// See [`crate::log::Log::append`].
     pub fn append(&self, record: &NewRecord<'_>, ticket: Ticket) {
         if let Err((error, ticket)) = self.shared.append(record, ticket) {
