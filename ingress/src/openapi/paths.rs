@@ -76,15 +76,15 @@ fn document() -> Value {
         "headers": {"ETag": header("ETag")},
         "content": {"application/json": {"schema": {"type": "object"}}},
     });
+    let mut responses = refused(Taker::Contract);
+    responses.insert("200".to_owned(), whole);
+    let known = json!({"description": "The asker has it already (`If-None-Match`)."});
+    responses.insert("304".to_owned(), known);
     json!({
         "get": {
             "operationId": "getContract",
             "summary": "The contract",
-            "responses": {
-                "200": whole,
-                "304": {"description": "The asker has it already (`If-None-Match`)."},
-                "431": refusals("431", Taker::Contract),
-            },
+            "responses": responses,
         },
         "options": options(None),
     })
@@ -92,13 +92,12 @@ fn document() -> Value {
 
 /// `absent`: the answer where the path's parameter names nothing.
 fn options(absent: Option<Value>) -> Value {
-    let mut responses = Map::new();
+    let mut responses = refused(Taker::Contract);
     let taken = json!({
         "description": "See the fields.",
         "headers": {"Allow": header("Allow"), "Accept-Post": header("Accept-Post")},
     });
     responses.insert("204".to_owned(), taken);
-    responses.insert("431".to_owned(), refusals("431", Taker::Contract));
     responses.extend(absent.map(|answer| ("404".to_owned(), answer)));
     json!({"summary": "What the path takes; a browser's preflight", "responses": responses})
 }
@@ -151,7 +150,13 @@ impl Taker {
     const fn refuses(self, reject: &Reject) -> bool {
         match reject {
             Reject::UnknownPath | Reject::Method { .. } => false,
-            Reject::HeadTooLarge(_) => true,
+            // The connection refuses these, whatever the path is.
+            Reject::HeadTooLarge(_)
+            | Reject::Malformed(_)
+            | Reject::HeadTimeout
+            | Reject::NotImplemented(_)
+            | Reject::HttpVersion
+            | Reject::Overloaded => true,
             Reject::Unauthorized
             | Reject::RateLimited(_)
             | Reject::TenantForbidden
@@ -169,13 +174,18 @@ impl Taker {
     }
 }
 
-fn answers(taker: Taker) -> Value {
-    let mut answers: BTreeMap<String, Value> = specimens()
+/// By status, whatever a request may be refused with.
+fn refused(taker: Taker) -> BTreeMap<String, Value> {
+    specimens()
         .iter()
         .filter(|reject| taker.refuses(reject))
         .map(|reject| reject.row().status.as_str().to_owned())
         .map(|status| (status.clone(), refusals(&status, taker)))
-        .collect();
+        .collect()
+}
+
+fn answers(taker: Taker) -> Value {
+    let mut answers = refused(taker);
     let preference = json!({
         "Preference-Applied": header("Preference-Applied"),
         "X-Request-Id": header("X-Request-Id"),

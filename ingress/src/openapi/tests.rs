@@ -69,6 +69,14 @@ fn the_document_says_what_the_code_does() {
         let outside = matches!(reject, Reject::UnknownPath | Reject::Method { .. });
         assert_eq!(found.contains(&true), !outside, "{}", row.code);
     }
+    // What the connection refuses stands at every operation, whatever is asked there.
+    for operation in ["/openapi.json/get", "/openapi.json/options", "/v1~1events/options"] {
+        for status in ["400", "408", "431", "501", "503", "505"] {
+            let place =
+                format!("/paths/~1{}/responses/{status}", operation.trim_start_matches('/'));
+            assert!(document.pointer(&place).is_some(), "{place}");
+        }
+    }
     let mut all = Vec::new();
     references(&document, &mut all);
     assert!(all.contains(&"#/components/schemas/data-0-order.paid/$defs/n".to_owned()), "{all:?}");
