@@ -52,14 +52,15 @@ impl BodyBounds {
     async fn run_out(self, received: &Cell<usize>) {
         let started = Instant::now();
         let end = started + self.time_max;
-        loop {
-            let now = Instant::now();
-            let paced = (now - started).saturating_sub(PACE_GRACE).as_secs() * self.bytes_per_s_min;
-            if now >= end || (received.get() as u64) < paced {
-                return;
-            }
-            sleep_until(end.min(now + PACE_LOOK)).await;
+        while !self.is_over(started.elapsed(), received.get()) {
+            sleep_until(end.min(Instant::now() + PACE_LOOK)).await;
         }
+    }
+
+    /// Whether so much is too little after so long.
+    fn is_over(self, elapsed: Duration, received: usize) -> bool {
+        let paced = elapsed.saturating_sub(PACE_GRACE).as_secs() * self.bytes_per_s_min;
+        elapsed >= self.time_max || (received as u64) < paced
     }
 }
 
@@ -112,4 +113,28 @@ pub(crate) async fn discard(incoming: &mut Incoming) {
     };
     // Whoever is slower than that gets the answer and a closed connection.
     let _ = tokio::time::timeout(DISCARD_TIME_MAX, rest).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_has_a_time_and_a_pace() {
+        let check = |bytes_per_s_min, elapsed_ms, received, expected| {
+            let time_max = Duration::from_secs(30);
+            let bounds = BodyBounds { bytes_max: 1 << 20, time_max, bytes_per_s_min };
+            let elapsed = Duration::from_millis(elapsed_ms);
+            assert_eq!(bounds.is_over(elapsed, received), expected, "{received} in {elapsed:?}");
+        };
+        check(1024, 0, 0, false);
+        check(1024, 5_999, 0, false);
+        check(1024, 6_000, 1023, true);
+        check(1024, 6_000, 1024, false);
+        check(1024, 29_999, 24 * 1024 - 1, true);
+        check(1024, 29_999, 24 * 1024, false);
+        check(1024, 30_000, 1 << 20, true);
+        check(0, 29_999, 0, false);
+        check(0, 30_000, 1 << 20, true);
+    }
 }

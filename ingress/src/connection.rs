@@ -1,22 +1,28 @@
 //! One connection, from its first byte to its last: who it is from, TLS, and the protocol it speaks.
+//!
+//! Most connections are silent most of the time, so what one holds then is what counts: its socket and
+//! this task. hyper, with its buffers, is there while something is asked, and a second longer.
 
 use std::convert::Infallible;
+use std::future::poll_fn;
+use std::io;
 use std::net::IpAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use shared::config::ProxyProtocol;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::accept::{Counted, trusts};
 use crate::core::Shared;
-use crate::deadlines::{Closing, until_ended};
+use crate::deadlines::{Closing, Ended, until_ended};
 use crate::framing;
 use crate::guard::Guard;
 use crate::metrics::Refused;
@@ -73,22 +79,30 @@ pub(crate) async fn run(
     closing: Rc<Closing>,
 ) {
     let core = Rc::clone(&counted.core);
-    let opened = async {
+    // Boxed, as all that a connection needs for a moment only: its task is as large as its largest part.
+    let opened = Box::pin(async {
         let from = sender(&mut counted, &mut socket, from).await?;
         secure(&counted, socket, from).await
-    };
+    });
     let (transport, peer, spoken) = match opened.await {
         Ok(opened) => opened,
         Err(reason) => return core.shared.metrics.refused(reason),
     };
     let mut transport = transport;
     let Some((spoken, held)) = sniff(&core.shared, &mut transport, spoken, &closing).await else {
-        return linger(transport).await;
+        return Box::pin(linger(transport)).await;
     };
     let connected = Rc::new(Connected::new(core, peer, Pulse::new(Instant::now())));
-    serve(&connected, transport, spoken, held, &closing).await;
+    let mut asked = Some((transport, held));
+    while let Some((transport, held)) = asked {
+        // Boxed, so that none of it is kept while the connection rests.
+        asked = match Box::pin(serve(&connected, transport, spoken, held, &closing)).await {
+            Ended::Resting => rest(&connected, &closing).await,
+            Ended::Closed => None,
+        };
+    }
     if let Some(transport) = connected.pulse.take_open() {
-        linger(transport).await;
+        Box::pin(linger(transport)).await;
     }
 }
 
@@ -152,14 +166,10 @@ async fn sniff(
     let mut held = Vec::new();
     let mut deadline = Instant::now() + shared.config.edge.idle_timeout;
     loop {
-        let read = async {
-            held.reserve(FIRST_BYTES);
-            timeout_at(deadline, transport.read_buf(&mut held)).await
-        };
         // Whoever has said nothing when all is to end is waiting for nothing.
         let read = tokio::select! {
             biased;
-            read = read => read,
+            read = timeout_at(deadline, first_bytes(transport, &mut held)) => read,
             () = closing.told() => return None,
         };
         match read {
@@ -189,6 +199,45 @@ async fn sniff(
     }
 }
 
+/// Reads what comes first. While nothing comes no buffer is held.
+async fn first_bytes(transport: &mut Transport, held: &mut Vec<u8>) -> io::Result<usize> {
+    poll_fn(|cx| {
+        let mut bytes = [0; FIRST_BYTES];
+        let mut into = ReadBuf::new(&mut bytes);
+        ready!(Pin::new(&mut *transport).poll_read(cx, &mut into))?;
+        held.extend_from_slice(into.filled());
+        Poll::Ready(Ok(into.filled().len()))
+    })
+    .await
+}
+
+/// Waits for the next request without hyper. None: the connection is to end; its stream is where
+/// hyper would have left it.
+async fn rest(connected: &Connected, closing: &Closing) -> Option<(Transport, Vec<u8>)> {
+    let shared = &connected.core.shared;
+    let since = connected.pulse.rests_since()?;
+    let mut transport = connected.pulse.take_resting()?;
+    let mut held = Vec::new();
+    let idle = since + shared.config.edge.idle_timeout;
+    let deadline = idle.min(connected.old);
+    shared.metrics.connections_resting.inc();
+    let read = tokio::select! {
+        biased;
+        read = timeout_at(deadline, first_bytes(&mut transport, &mut held)) => Some(read),
+        () = closing.told() => None,
+    };
+    shared.metrics.connections_resting.dec();
+    match read {
+        Some(Ok(Ok(1..))) => return Some((transport, held)),
+        // The sender has closed.
+        Some(Ok(Ok(0) | Err(_))) => return None,
+        Some(Err(_)) if deadline == idle => shared.metrics.connections_idle.inc(),
+        Some(Err(_)) | None => {}
+    }
+    connected.pulse.release(transport);
+    None
+}
+
 /// Serves the protocol.
 async fn serve(
     connected: &Rc<Connected>,
@@ -196,7 +245,7 @@ async fn serve(
     spoken: Spoken,
     held: Vec<u8>,
     closing: &Closing,
-) {
+) -> Ended {
     let service = service_fn(|request| {
         let connected = Rc::clone(connected);
         async move { Ok::<_, Infallible>(serve::answer(&connected, request).await) }
@@ -214,9 +263,10 @@ async fn serve(
             until_ended(serving, connected, closing).await
         }
     };
-    if let Err(error) = ended {
+    ended.unwrap_or_else(|error| {
         tracing::debug!(%error, "a connection ended badly");
-    }
+        Ended::Closed
+    })
 }
 
 fn http1_builder() -> http1::Builder {
@@ -247,12 +297,13 @@ fn http2_builder() -> http2::Builder<OnThread> {
 }
 
 /// Ends our side and reads what the other still sends, within bounds.
-async fn linger(transport: Transport) {
-    let mut socket = transport.into_socket();
+async fn linger(mut transport: Transport) {
     let until_closed = async {
         let mut bytes = [0; 4096];
         let mut read = 0;
-        let _ = socket.shutdown().await;
+        // Of TLS as well: an end that is not said there may be an attacker's.
+        let _ = transport.shutdown().await;
+        let mut socket = transport.into_socket();
         while read < LINGER_BYTES {
             match socket.read(&mut bytes).await {
                 Ok(count @ 1..) => read += count,

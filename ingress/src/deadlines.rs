@@ -1,5 +1,5 @@
 //! A connection's deadlines: one timer that closes it when a head takes too long, when nothing is
-//! asked, when it is too old, and when all is to end.
+//! asked, when it is too old, and when all is to end; and that lets hyper go while it rests.
 
 use std::cell::Cell;
 use std::future::poll_fn;
@@ -20,6 +20,9 @@ use crate::serve::{Body, Connected};
 /// A connection is closed between two requests when it is this old, so that load spreads over
 /// threads and replicas; up to a tenth more, so that they do not all come back together.
 const AGE_MAX: Duration = Duration::from_secs(300);
+/// hyper's buffers of a connection (two of 8 KiB and what goes with them) are given back when nothing
+/// is asked on it for so long: whoever asks again sooner does not pay for new ones.
+const QUIET: Duration = Duration::from_secs(1);
 /// A connection that was asked to end has so long, once it serves nothing.
 const FAREWELL: Duration = Duration::from_secs(5);
 
@@ -43,8 +46,25 @@ impl Closing {
     }
 }
 
+/// When a connection that begins now is too old.
+pub(crate) fn old_at() -> Instant {
+    Instant::now() + AGE_MAX.mul_f64(rand::random_range(1.0..1.1))
+}
+
+/// Why a protocol is not driven any longer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// The connection is over.
+    Closed,
+    /// Nothing is asked at the moment, and nothing is lost with the protocol's state.
+    Resting,
+}
+
 /// Both of hyper's connections.
 pub(crate) trait Protocol: Future<Output = hyper::Result<()>> {
+    /// Whether it has no state between two requests.
+    const RESTS: bool;
+
     /// To end when what has begun is answered.
     fn graceful_shutdown(self: Pin<&mut Self>);
 }
@@ -54,6 +74,8 @@ where
     S: hyper::service::HttpService<hyper::body::Incoming, ResBody = Body>,
     S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
+    const RESTS: bool = true;
+
     fn graceful_shutdown(self: Pin<&mut Self>) {
         http1::Connection::graceful_shutdown(self);
     }
@@ -65,6 +87,8 @@ where
     S::Future: 'static,
     S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
+    const RESTS: bool = false;
+
     fn graceful_shutdown(self: Pin<&mut Self>) {
         http2::Connection::graceful_shutdown(self);
     }
@@ -73,10 +97,10 @@ where
 /// The connection's one timer, and what it is set to.
 struct Timer<'t> {
     sleep: Pin<&'t mut Sleep>,
-    /// How long requests are served before it looks again.
+    /// After how long it looks again whatever is going on.
     look: Duration,
-    /// When the connection is too old.
-    old: Instant,
+    /// Whether the protocol can be let go while nothing is asked.
+    rests: bool,
     /// It was asked to end.
     ending: bool,
 }
@@ -87,18 +111,18 @@ pub(crate) async fn until_ended<P: Protocol>(
     mut serving: Pin<&mut P>,
     connected: &Connected,
     closing: &Closing,
-) -> hyper::Result<()> {
+) -> hyper::Result<Ended> {
     let config = &connected.core.shared.config;
-    let old = Instant::now() + AGE_MAX.mul_f64(rand::random_range(1.0..1.1));
-    let look = config.head_timeout.min(config.edge.idle_timeout);
-    let sleep = pin!(sleep_until(old.min(Instant::now() + look)));
+    let deadlines = config.head_timeout.min(config.edge.idle_timeout);
+    let look = if P::RESTS { deadlines.min(QUIET) } else { deadlines };
+    let sleep = pin!(sleep_until(connected.old.min(Instant::now() + look)));
     let mut told = pin!(closing.told());
-    let mut timer = Timer { sleep, look, old, ending: false };
+    let mut timer = Timer { sleep, look, rests: P::RESTS, ending: false };
     let mut registered = false;
     poll_fn(|cx| {
         loop {
             if let Poll::Ready(ended) = serving.as_mut().poll(cx) {
-                return Poll::Ready(ended);
+                return Poll::Ready(ended.map(|()| Ended::Closed));
             }
             if !registered {
                 registered = true;
@@ -120,7 +144,8 @@ pub(crate) async fn until_ended<P: Protocol>(
                 Verdict::Wait => return Poll::Pending,
                 Verdict::Look => {}
                 Verdict::End => serving.as_mut().graceful_shutdown(),
-                Verdict::Drop => return Poll::Ready(Ok(())),
+                Verdict::Rest => return Poll::Ready(Ok(Ended::Resting)),
+                Verdict::Drop => return Poll::Ready(Ok(Ended::Closed)),
             }
         }
     })
@@ -135,6 +160,8 @@ enum Verdict {
     Look,
     /// It is asked to end.
     End,
+    /// The protocol is let go until more is asked.
+    Rest,
     /// It is not waited for any longer.
     Drop,
 }
@@ -167,24 +194,34 @@ impl Timer<'_> {
                 Verdict::End
             }
             Due::Idle(_) if self.ending => Verdict::Drop,
-            _ if self.old <= now && !self.ending => {
+            _ if connected.old <= now && !self.ending => {
                 self.end(cx);
                 Verdict::End
             }
-            Due::Head(at) | Due::Idle(at) => {
-                self.set(at.min(self.next(now)), cx);
+            _ if self.may_rest(connected, now) => Verdict::Rest,
+            Due::Head(at) => {
+                self.set(at.min(self.next(connected, now)), cx);
+                Verdict::Wait
+            }
+            Due::Idle(at) => {
+                self.set(at.min(now + self.look).min(self.next(connected, now)), cx);
                 Verdict::Wait
             }
             Due::Busy => {
-                self.set((now + self.look).min(self.next(now)), cx);
+                self.set((now + self.look).min(self.next(connected, now)), cx);
                 Verdict::Wait
             }
         }
     }
 
     /// When it is too old, unless it was asked to end for that.
-    fn next(&self, now: Instant) -> Instant {
-        if self.ending { now + FAREWELL } else { self.old }
+    fn next(&self, connected: &Connected, now: Instant) -> Instant {
+        if self.ending { now + FAREWELL } else { connected.old }
+    }
+
+    fn may_rest(&self, connected: &Connected, now: Instant) -> bool {
+        let quiet = |since| since + QUIET <= now;
+        self.rests && !self.ending && connected.pulse.rests_since().is_some_and(quiet)
     }
 
     fn end(&mut self, cx: &mut Context<'_>) {

@@ -121,6 +121,8 @@ impl Guard {
     }
 
     fn settle(&mut self, rest: Rest) {
+        let between = matches!((&rest, &self.stage), (Rest::None, Stage::Head));
+        self.pulse.between(between);
         match rest {
             Rest::None => {}
             Rest::Unfinished => self.pulse.head_began(),
@@ -269,7 +271,9 @@ impl AsyncWrite for Guard {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.get_mut().transport().poll_write(cx, bytes)
+        let guard = self.get_mut();
+        guard.pulse.flushed(false);
+        guard.transport().poll_write(cx, bytes)
     }
 
     fn poll_write_vectored(
@@ -277,7 +281,9 @@ impl AsyncWrite for Guard {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.get_mut().transport().poll_write_vectored(cx, slices)
+        let guard = self.get_mut();
+        guard.pulse.flushed(false);
+        guard.transport().poll_write_vectored(cx, slices)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -285,7 +291,11 @@ impl AsyncWrite for Guard {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.get_mut().transport().poll_flush(cx)
+        let guard = self.get_mut();
+        ready!(guard.transport().poll_flush(cx))?;
+        // hyper flushes the stream only once its own buffer is written out.
+        guard.pulse.flushed(true);
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

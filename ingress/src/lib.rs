@@ -34,6 +34,7 @@ mod event;
 mod eventless;
 mod fixed_limits;
 mod framing;
+mod give_back;
 mod grant;
 mod guard;
 mod head;

@@ -37,6 +37,8 @@ pub(crate) struct Metrics {
     pub inflight_requests: IntGauge,
     /// Open connections.
     pub connections: IntGauge,
+    /// Those of them that hold no buffers.
+    pub connections_resting: IntGauge,
     refused: [IntCounter; Refused::ALL.len()],
     /// Connections closed because they sent no whole head in time.
     pub connections_silent: IntCounter,
@@ -135,6 +137,10 @@ impl Metrics {
             inflight_requests: registry
                 .gauge("shock_ingress_inflight_requests", "Requests being served now."),
             connections: registry.gauge("shock_ingress_connections", "Open connections."),
+            connections_resting: registry.gauge(
+                "shock_ingress_connections_resting",
+                "Open connections of HTTP/1 on which nothing has been asked for a second: they hold no buffers.",
+            ),
             connections_silent: registry.counter(
                 "shock_ingress_connections_silent_total",
                 "Connections closed because they sent no whole request head in time.",

@@ -3,6 +3,7 @@
 //! Types narrow along it: a head becomes a sender, a body its checked events, those what the log has,
 //! that an answer. Every step may refuse; a refusal is a row of [`crate::reject`]'s table.
 
+use std::net::IpAddr;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -44,8 +45,14 @@ enum Sender<'s> {
     Source { source: &'s Source, claimed: Option<Claimed<'s>> },
 }
 
-/// Serves one request of `peer`, whatever it is.
-pub(crate) async fn handle(core: &Core, peer: &Peer, request: Request<Incoming>) -> Answer {
+/// Serves one request of `peer`, whatever it is; `from` is its sender, behind a proxy the proxy's
+/// client.
+pub(crate) async fn handle(
+    core: &Core,
+    peer: &Peer,
+    from: IpAddr,
+    request: Request<Incoming>,
+) -> Answer {
     let (parts, mut incoming) = request.into_parts();
     let route = Route::of(parts.uri.path());
     let (mut answer, code) = match eventless::answer(core, route, &parts) {
@@ -55,7 +62,7 @@ pub(crate) async fn handle(core: &Core, peer: &Peer, request: Request<Incoming>)
             match way(core, peer, &tally, route, &parts, &mut incoming).await {
                 Ok(answered) => answered,
                 Err(reject) => {
-                    let reject = core.shared.failed_logins.judge(peer.address(), reject);
+                    let reject = core.shared.failed_logins.judge(from, reject);
                     tally.refused(&reject);
                     linger(&parts, &mut incoming, &reject).await;
                     (reject.answer(), reject.row().code)
@@ -78,6 +85,18 @@ pub(crate) fn refuse(core: &Core, reject: &Reject) -> Answer {
     Tally::open(&core.shared.metrics).refused(reject);
     core.shared.metrics.answered(Route::Unknown, reject.row().code);
     reject.answer()
+}
+
+/// The same, where a body may be under way.
+pub(crate) async fn refuse_unread(
+    core: &Core,
+    reject: &Reject,
+    request: Request<Incoming>,
+) -> Answer {
+    let answer = refuse(core, reject);
+    let (parts, mut incoming) = request.into_parts();
+    linger(&parts, &mut incoming, reject).await;
+    answer
 }
 
 /// The way.

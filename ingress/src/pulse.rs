@@ -30,6 +30,10 @@ pub(crate) struct Pulse {
     late: Cell<bool>,
     /// The sender has ended its side.
     ended: Cell<bool>,
+    /// The next byte, if any, begins a head.
+    between: Cell<bool>,
+    /// What was answered has left the protocol's buffers.
+    flushed: Cell<bool>,
     /// The stream, once the protocol has let go of it.
     released: RefCell<Option<Transport>>,
 }
@@ -61,6 +65,8 @@ impl Pulse {
             refusal: RefCell::default(),
             late: Cell::new(false),
             ended: Cell::new(false),
+            between: Cell::new(false),
+            flushed: Cell::new(true),
             released: RefCell::default(),
         }
     }
@@ -109,9 +115,31 @@ impl Pulse {
         self.ended.set(true);
     }
 
+    /// Whether the next byte begins a head.
+    pub fn between(&self, between: bool) {
+        self.between.set(between);
+    }
+
+    /// Whether all that the protocol had to write is written.
+    pub fn flushed(&self, flushed: bool) {
+        self.flushed.set(flushed);
+    }
+
+    /// Since when everything asked is answered, with no byte left to be read or written.
+    pub fn rests_since(&self) -> Option<Instant> {
+        let asked = self.busy.get() > 0 || self.heads.get() > self.begun.get();
+        let rests = !asked && self.between.get() && self.flushed.get() && !self.ended.get();
+        rests.then(|| self.since.get())
+    }
+
     /// The protocol is done with the stream.
     pub fn release(&self, transport: Transport) {
         *self.released.borrow_mut() = Some(transport);
+    }
+
+    /// The stream of a connection that rests.
+    pub fn take_resting(&self) -> Option<Transport> {
+        self.released.borrow_mut().take()
     }
 
     /// The stream, where its sender may still be sending.
@@ -167,6 +195,28 @@ mod tests {
         assert_eq!((pulse.due(HEAD, IDLE), refusal), (Due::Busy, None));
         drop(serving);
         assert!(matches!(pulse.due(HEAD, IDLE), Due::Idle(_)));
+    }
+
+    #[test]
+    fn a_connection_rests_only_when_nothing_of_it_would_be_lost() {
+        let pulse = Pulse::new(Instant::now());
+        assert_eq!(pulse.rests_since(), None, "nothing was read yet");
+        pulse.between(true);
+        assert!(pulse.rests_since().is_some());
+        pulse.head_passed();
+        assert_eq!(pulse.rests_since(), None, "a request waits for its turn");
+        let (serving, _) = pulse.begin();
+        pulse.flushed(false);
+        assert_eq!(pulse.rests_since(), None, "it is being served");
+        drop(serving);
+        assert_eq!(pulse.rests_since(), None, "its answer is not written");
+        pulse.flushed(true);
+        assert!(pulse.rests_since().is_some());
+        pulse.between(false);
+        assert_eq!(pulse.rests_since(), None, "its body, or the next head, has begun");
+        pulse.between(true);
+        pulse.end();
+        assert_eq!(pulse.rests_since(), None, "it is over");
     }
 
     #[test]

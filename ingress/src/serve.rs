@@ -11,10 +11,12 @@ use http::{Request, Version};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use shared::config::ProxyProtocol;
+use tokio::time::Instant;
 
 use crate::accept::trusts;
 use crate::addresses::Place;
 use crate::core::{Core, Shared};
+use crate::deadlines::old_at;
 use crate::framing::authority_is_valid;
 use crate::peer::Peer;
 use crate::pipeline;
@@ -33,6 +35,8 @@ pub(crate) struct Connected {
     pub peer: Peer,
     /// What it is doing.
     pub pulse: Rc<Pulse>,
+    /// When it is too old for one more request.
+    pub old: Instant,
     /// Whether the other end may forward for others.
     forwards: bool,
 }
@@ -45,7 +49,12 @@ impl Connected {
     pub fn new(core: Rc<Core>, peer: Peer, pulse: Pulse) -> Self {
         let by_header = core.shared.config.edge.proxy_protocol == ProxyProtocol::Off;
         let forwards = by_header && trusts(&core.shared, peer.address());
-        Self { core, peer, pulse: Rc::new(pulse), forwards }
+        Self { core, peer, pulse: Rc::new(pulse), old: old_at(), forwards }
+    }
+
+    /// For whom the other end forwards a request with these fields, where it may.
+    fn client(&self, headers: &HeaderMap) -> Option<IpAddr> {
+        if self.forwards { forwarded_for(&self.core.shared, headers) } else { None }
     }
 }
 
@@ -58,15 +67,20 @@ pub(crate) async fn answer(connected: &Connected, request: Request<Incoming>) ->
         answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         return answer;
     }
-    match admit(connected, &request) {
-        Ok(_admitted) => pipeline::handle(core, &connected.peer, request).await,
-        Err(reject) => pipeline::refuse(core, &reject),
+    let client = connected.client(request.headers());
+    match admit(connected, client, &request) {
+        Ok(_admitted) => {
+            let from = client.unwrap_or(connected.peer.address());
+            pipeline::handle(core, &connected.peer, from, request).await
+        }
+        Err(reject) => pipeline::refuse_unread(core, &reject, request).await,
     }
 }
 
 /// Room for one more request, before a byte of its body is read.
 fn admit<'c>(
     connected: &'c Connected,
+    client: Option<IpAddr>,
     request: &Request<Incoming>,
 ) -> Result<(Slot<'c>, Option<Place>), Reject> {
     let shared = &*connected.core.shared;
@@ -77,10 +91,7 @@ fn admit<'c>(
     if shared.watermark.is_shedding() {
         return Err(Reject::Overloaded);
     }
-    if !connected.forwards {
-        return Ok((slot, None));
-    }
-    let Some(client) = forwarded_for(shared, request.headers()) else { return Ok((slot, None)) };
+    let Some(client) = client else { return Ok((slot, None)) };
     let place = shared.addresses.take(client).ok_or(Reject::Overloaded)?;
     Ok((slot, Some(place)))
 }
@@ -109,7 +120,7 @@ fn forwarded_for(shared: &Shared, headers: &HeaderMap) -> Option<IpAddr> {
     for address in addresses {
         let address: IpAddr = address.trim().parse().ok()?;
         if !trusts(shared, address) {
-            return Some(address);
+            return Some(address.to_canonical());
         }
     }
     None

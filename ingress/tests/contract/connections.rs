@@ -20,6 +20,7 @@ use crate::fixture::{Fixture, KEY};
 
 /// More than the body's bound.
 const LARGE: usize = 2 << 20;
+const RESTING: &str = "shock_ingress_connections_resting";
 const EVENT: &str = r#"{"type":"order.placed","id":"1","data":{"n":1}}"#;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -108,6 +109,34 @@ async fn an_answer_does_not_wait_for_what_follows() {
     server.shutdown.cancel();
 }
 
+/// hyper is let go after a second of silence; what comes then is served as if it had stayed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_rested_goes_on() {
+    let server = Fixture::start();
+    let mut connection = Connection::open(server.address).await;
+    let good = Post::json(EVENT).bytes();
+    let (begin, end) = good.split_at(20);
+    for _ in 0..2 {
+        connection.write(&good).await;
+        assert_eq!(connection.answer().await.expect("an answer").status, 202);
+        server.metric_reaches(RESTING, 1).await;
+        connection.write(begin).await;
+        while server.metric(RESTING) > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        connection.write(&[end, &Post::json("{").bytes()].concat()).await;
+        for status in [202, 400] {
+            assert_eq!(connection.answer().await.expect("an answer").status, status);
+        }
+        server.metric_reaches(RESTING, 1).await;
+    }
+    // Half a head has its deadline whoever reads it.
+    connection.write(begin).await;
+    connection.answer().await.expect("an answer").problem(408, "head_timeout");
+    assert!(connection.answer().await.is_none(), "closed");
+    server.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_malformed_head_is_answered() {
     let server = Fixture::start();
@@ -172,7 +201,12 @@ impl Body for Pieces {
 /// curl loses the answer where the stream is reset behind it, so a refused body is read to its end.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refused_body_is_not_reset_over_http2() {
-    let server = Fixture::start();
+    refused_over_http2(Fixture::start(), 413).await;
+    // Before the pipeline as well: a process of any size is above one byte.
+    refused_over_http2(Fixture::start_with(|config| config.edge.memory_bytes_max = 100), 503).await;
+}
+
+async fn refused_over_http2(server: Fixture, status: u16) {
     let stream = TcpStream::connect(server.address).await.expect("connects");
     stream.set_nodelay(true).expect("an open connection");
     let handshake =
@@ -186,7 +220,7 @@ async fn a_refused_body_is_not_reset_over_http2() {
         .body(Pieces(Arc::clone(&sent)))
         .expect("a valid request");
     let answer = sender.send_request(request).await.expect("an answer");
-    assert_eq!(answer.status(), 413);
+    assert_eq!(answer.status(), status);
     assert!(sent.load(Ordering::Relaxed) >= LARGE);
     drop((answer, sender));
     connection.await.expect("no panic").expect("a clean end");

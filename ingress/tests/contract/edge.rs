@@ -1,6 +1,7 @@
 //! What bounds connections before a request is known, and whom they are counted as.
 
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
 use shared::config::{IngressConfig, ProxyProtocol};
@@ -142,6 +143,27 @@ async fn forwarded_requests_are_counted_as_their_client_s() {
     assert_eq!(other.answer().await.expect("an answer").status, 202);
     first.write(end).await;
     assert_eq!(first.answer().await.expect("an answer").status, 202);
+    server.stop().await;
+}
+
+/// One client's wrong keys say nothing of the others behind its proxy.
+#[tokio::test(flavor = "multi_thread")]
+async fn failed_logins_behind_a_proxy_are_their_client_s() {
+    let server = Fixture::start_with(|config| {
+        behind_a_proxy(config);
+        config.failed_logins_per_minute = NonZeroU32::MIN;
+    });
+    let wrong = Post::json(EVENT).header("authorization", "Bearer k1.wrong");
+    for (client, status, code) in [
+        ("192.0.2.1", 401, "unauthorized"),
+        ("192.0.2.1", 429, "too_many_failed_logins"),
+        ("::ffff:192.0.2.1", 429, "too_many_failed_logins"),
+        ("192.0.2.9, 192.0.2.1, 127.0.0.9", 429, "too_many_failed_logins"),
+        ("198.51.100.7", 401, "unauthorized"),
+    ] {
+        let answer = wrong.clone().header("x-forwarded-for", client).send(&server).await;
+        answer.problem(status, code);
+    }
     server.stop().await;
 }
 

@@ -11,7 +11,8 @@ use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SanType}
 use rustls::crypto::ring;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
-use shared::config::{ClientCertificates, TlsConfig};
+use shared::config::{CertificateConfig, ClientCertificates, Scopes, TlsConfig};
+use shared::tenant::TenantId;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -85,14 +86,24 @@ impl Certificates {
         protocol: &[u8],
         own: bool,
     ) -> std::io::Result<TlsStream<TcpStream>> {
+        self.connect_as(server, protocol, own.then_some((self, "producer.test"))).await
+    }
+
+    /// With a certificate for a name, by this authority or another.
+    async fn connect_as(
+        &self,
+        server: &Fixture,
+        protocol: &[u8],
+        shown: Option<(&Self, &str)>,
+    ) -> std::io::Result<TlsStream<TcpStream>> {
         let mut roots = RootCertStore::empty();
         roots.add(self.root.clone()).expect("a root");
         let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
             .expect("versions")
             .with_root_certificates(roots);
-        let mut config = if own {
-            let (certificate, key) = self.issue("producer.test");
+        let mut config = if let Some((authority, name)) = shown {
+            let (certificate, key) = authority.issue(name);
             let key = PrivateKeyDer::try_from(key.serialize_der()).expect("a key");
             builder.with_client_auth_cert(vec![certificate.der().clone()], key).expect("a pair")
         } else {
@@ -107,7 +118,11 @@ impl Certificates {
 
 /// Posts over HTTP/1.1; the status, and whether more may be asked.
 async fn post(stream: &mut TlsStream<TcpStream>) -> std::io::Result<String> {
-    stream.write_all(&Post::json(EVENT).bytes()).await?;
+    send(stream, &Post::json(EVENT)).await
+}
+
+async fn send(stream: &mut TlsStream<TcpStream>, post: &Post) -> std::io::Result<String> {
+    stream.write_all(&post.bytes()).await?;
     let mut answer = [0; 4096];
     let read = timeout(Duration::from_secs(5), stream.read(&mut answer)).await.expect("in time")?;
     Ok(String::from_utf8_lossy(&answer[..read]).chars().take(12).collect())
@@ -188,6 +203,35 @@ async fn client_certificates_required_and_optional() {
     };
     assert!(!answer.unwrap_or(false), "a certificate that is not verified is none");
     server.shutdown.cancel();
+}
+
+/// From the handshake to the tenant: a configured name needs no key, and no other name opens.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_certificate_posts_without_a_key() {
+    let (certificates, strangers) = (Certificates::new(), Certificates::new());
+    let server = Fixture::start_with(|config| {
+        config.edge.tls = Some(certificates.config(Some(true)));
+        let scopes = Scopes::of(TenantId::parse("mesh").expect("a valid name"));
+        config.certificates =
+            vec![CertificateConfig { san: "shop.test".to_owned(), scopes, rate: None }];
+    });
+    let keyless = Post::json(EVENT).without("authorization");
+    let wrong = Post::json(EVENT).header("authorization", "Bearer k1.wrong");
+    for (shown, post, expected) in [
+        (Some((&certificates, "shop.test")), &keyless, Some("HTTP/1.1 202")),
+        (Some((&certificates, "shop.test")), &wrong, Some("HTTP/1.1 401")),
+        (Some((&certificates, "other.test")), &keyless, Some("HTTP/1.1 401")),
+        (Some((&strangers, "shop.test")), &keyless, None),
+        (None, &keyless, None),
+    ] {
+        let answer = match certificates.connect_as(&server, b"http/1.1", shown).await {
+            Ok(mut stream) => send(&mut stream, post).await.ok().filter(|text| !text.is_empty()),
+            Err(_) => None,
+        };
+        assert_eq!(answer.as_deref(), expected, "{:?}", shown.map(|(_, name)| name));
+    }
+    assert_eq!(server.only_record().key.as_ref(), b"mesh");
+    server.stop().await;
 }
 
 /// Open connections go on, new ones get the new certificate; a pair that does not fit changes nothing.

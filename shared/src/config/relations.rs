@@ -41,6 +41,7 @@ pub(super) fn check(
     if matches!(purpose, Purpose::Ingress | Purpose::Check) {
         producers(settings, insecure);
     }
+    certificates(settings, config);
     open_door(settings, config, insecure);
     for source in &config.ingress.sources {
         replay(settings, source);
@@ -145,6 +146,23 @@ fn producers(settings: &mut Settings, insecure: Insecure) {
         ),
     };
     settings.contradiction(Origin::Default, "key", wrong);
+}
+
+/// A client certificate that no handshake asks for lets nobody in.
+fn certificates(settings: &mut Settings, config: &Config) {
+    let asked = config.ingress.edge.tls.as_ref().is_some_and(|tls| tls.clients.is_some());
+    if asked || config.ingress.certificates.is_empty() {
+        return;
+    }
+    let files = ["cert_file", "key_file", "client_ca_file"];
+    let files = files.map(|file| format!("ingress.tls.{file}"));
+    for entry in settings.entries("certificate") {
+        let san = format!("{entry}.san");
+        let paths = [&san, &files[0], &files[1], &files[2]].map(String::as_str);
+        relation(settings, &paths, false, || {
+            format!("no client shows a certificate without `{}`", files[2])
+        });
+    }
 }
 
 fn has_credentials(settings: &Settings) -> bool {

@@ -287,6 +287,31 @@ fn serving_without_credentials_has_to_be_meant() {
     check(Insecure::Anywhere, &key, far, Err("leave one of them out"));
 }
 
+/// TLS without an authority of clients asks for no certificate, as no TLS does.
+#[test]
+fn certificates_need_a_handshake_that_asks_for_them() {
+    let table = "[[certificate]]\nsan = \"a.example\"\ntenant = \"t\"\n";
+    let check = |files: &[&str], expected: bool| {
+        let (directory, file) = written(table);
+        let pem = directory.path().join("any.pem");
+        std::fs::write(&pem, "").expect("written");
+        let given = |name: &&str| format!("ingress.tls.{name}={}", pem.display());
+        let given: Vec<_> = files.iter().map(given).collect();
+        let given: Vec<_> = given.iter().map(String::as_str).collect();
+        let sources = Sources { flags: flags(&given), ..sources(&file) };
+        let shown = match Config::load(&sources, Purpose::Ingress) {
+            Ok(_) => String::new(),
+            Err(error) => error.to_string(),
+        };
+        let fault = "certificate[0].san: no client shows a certificate without \
+                     `ingress.tls.client_ca_file`";
+        assert_eq!((shown.is_empty(), shown.contains(fault)), (expected, !expected), "{shown}");
+    };
+    check(&[], false);
+    check(&["cert_file", "key_file"], false);
+    check(&["cert_file", "key_file", "client_ca_file"], true);
+}
+
 #[test]
 fn secrets_of_a_source_are_a_list() {
     let (directory, file) = written(

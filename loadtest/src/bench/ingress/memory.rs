@@ -34,6 +34,10 @@ const OTHERS_PER_S: f64 = 200.0;
 const OTHERS_REQUESTS: u64 = 1_000;
 /// From our end of the connections to the server's.
 const GONE_DEADLINE: Duration = Duration::from_secs(10);
+/// From the last answer until every connection holds no buffers any more, and from then until the
+/// system has them.
+const REST_DEADLINE: Duration = Duration::from_secs(30);
+const GIVEN_BACK: Duration = Duration::from_secs(4);
 
 /// Measures the ingress on Kafka.
 pub async fn measure(servers: &Servers, report: &mut Report) -> anyhow::Result<()> {
@@ -43,6 +47,7 @@ pub async fn measure(servers: &Servers, report: &mut Report) -> anyhow::Result<(
     let (address, admin) = (servers.subject(Who::Kafka)?.address, servers.admin()?);
 
     let kept = blocking(move || kept_alive(address)).await?;
+    at_rest(admin).await?;
     let name = format!("memory, {CONNECTIONS} idle connections");
     report.note_against(name, resident()?, "MiB", (Direction::AtMost, CONNECTIONS_MIB));
     drop(kept);
@@ -70,6 +75,18 @@ pub async fn measure(servers: &Servers, report: &mut Report) -> anyhow::Result<(
     );
     let p99_ms = others.latency_ns.value_at_quantile(0.99) as f64 / 1e6;
     report.note("p99 of another client beside half-sent heads", p99_ms, "ms");
+    Ok(())
+}
+
+/// Waits until the connections are idle, and what they held is given back.
+async fn at_rest(admin: SocketAddr) -> anyhow::Result<()> {
+    wait_until("the connections to rest", REST_DEADLINE, async || {
+        let resting = admin::metric(admin, "shock_ingress_connections_resting").await?;
+        let all = resting >= f64::from(CONNECTIONS);
+        Ok(if all { Seen::There(()) } else { Seen::NotYet(format!("{resting} rest")) })
+    })
+    .await?;
+    tokio::time::sleep(GIVEN_BACK).await;
     Ok(())
 }
 
