@@ -27,7 +27,7 @@ async fn the_missing_are_created_and_what_differs_is_only_said() {
     };
     let expected = Action::Differs(vec![
         difference("partitions", "6", "3"),
-        difference("retention.ms", "1000000", "3600000"),
+        difference("retention.ms", "1000000", "315360000000"),
     ]);
     assert_eq!(plan.topics[1].action, expected);
     assert_eq!(plan.topics[0].action, Action::Fits);
