@@ -163,7 +163,8 @@ impl Checker<'_> {
         let source = envelope.source.unwrap_or(SOURCE_DEFAULT);
         self.grant.check(envelope.event_type, source, &self.shared.router)?;
         if let Some(schema) = self.policy.schemas.find(tenant, envelope.event_type)? {
-            checks.warnings += u64::from(schema.check(envelope.data, envelope.event_type)?);
+            let warning = schema.check(envelope.data, envelope.event_type, &mut checks.tiers)?;
+            checks.warnings += u64::from(warning);
         }
         let minted = id.is_none();
         let event_id = id.get_or_insert_with(|| checks.mint()).clone();

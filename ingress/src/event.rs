@@ -10,6 +10,7 @@ use shared::tenant::TenantId;
 use uuid::Uuid;
 
 use crate::reject::Reject;
+use crate::schema::Tiers;
 
 /// An event that may go into the log: complete, storable, valid, routed. Its texts stand in
 /// [`Checks::text`], its value in the body.
@@ -110,6 +111,8 @@ pub(crate) struct Entry {
 pub(crate) struct Checks {
     /// One per event.
     pub events: Vec<Entry>,
+    /// Who decided on them.
+    pub tiers: Tiers,
     /// Events whose schema says no, but only to warn.
     pub warnings: u64,
     /// The ids and sources of the events, one after the other: one buffer instead of two strings
@@ -171,8 +174,9 @@ impl Checks {
 
     /// Forgets everything but the room.
     pub fn reset(&mut self) {
-        let Self { events, warnings, text, attributes, first, hasher: _ } = self;
+        let Self { events, tiers, warnings, text, attributes, first, hasher: _ } = self;
         events.clear();
+        *tiers = Tiers::default();
         *warnings = 0;
         text.clear();
         attributes.reset();

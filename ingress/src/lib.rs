@@ -68,7 +68,7 @@ mod turn;
 mod violation;
 
 pub use self::reject::problems_markdown;
-pub use self::schema::SchemaError;
+pub use self::schema::{Coverage, Gap, SchemaError, coverage};
 pub use self::server::{BindError, Ingress, Reload, ServeError};
 pub use self::tls::TlsError;
 

@@ -46,6 +46,26 @@ impl Policy {
     }
 }
 
+impl Policy {
+    /// How many schemas leave something to the library. Says so once, as it slows their events.
+    fn partly_covered(&self) -> usize {
+        let sources = self.sources.values().flat_map(Source::schemas);
+        let (mut in_part, mut all) = self.schemas.partly_covered();
+        for (_, schema) in sources {
+            in_part += usize::from(!schema.is_covered());
+            all += 1;
+        }
+        if in_part > 0 {
+            tracing::info!(
+                schemas = all,
+                partly_covered = in_part,
+                "schemas leave keywords to the slower tier; `shock schema explain` names them"
+            );
+        }
+        in_part
+    }
+}
+
 /// The policy in effect, for all threads.
 #[derive(Debug)]
 pub(crate) struct Live {
@@ -56,15 +76,15 @@ pub(crate) struct Live {
 impl Live {
     /// The first policy.
     pub fn new(policy: Policy, config: &IngressConfig, registered: Registered) -> Self {
-        registered.set(config);
+        registered.set(config, policy.partly_covered());
         Self { current: ArcSwap::from_pointee(policy), registered }
     }
 
     /// Loads another and puts it in effect; on an error the old one stays.
     pub fn reload(&self, config: &IngressConfig) -> Result<(), SchemaError> {
         let policy = Policy::load(config, Some(&self.current.load()))?;
+        self.registered.set(config, policy.partly_covered());
         self.current.store(Arc::new(policy));
-        self.registered.set(config);
         Ok(())
     }
 }

@@ -10,6 +10,7 @@ use shared::metrics::{COMPUTE_SECONDS_BUCKETS, COUNT_BUCKETS, Registry, SECONDS_
 use crate::answer;
 use crate::head::Route;
 use crate::reject::Outcome;
+use crate::schema::Tiers;
 
 /// The families.
 #[derive(Clone, Debug)]
@@ -50,6 +51,8 @@ pub(crate) struct Metrics {
     pub memory_shedding: IntGauge,
     /// Changes of the TLS files.
     pub tls_reloads: IntCounterVec,
+    by_tape: IntCounter,
+    by_library: IntCounter,
     /// Violations let through by `warn`.
     pub schema_warnings: IntCounter,
 }
@@ -97,6 +100,11 @@ impl Metrics {
             "shock_ingress_requests_total",
             "Requests answered, by route and code (accepted, mixed, valid, or a problem's code).",
             &["route", "code"],
+        );
+        let schema_checks = registry.counters(
+            "shock_ingress_schema_checks_total",
+            "Events checked against a schema, by the tier that decided: tape is the compiled program, library the slower one that is asked where the program is not sure.",
+            &["tier"],
         );
         Self {
             events_accepted: requests
@@ -162,6 +170,8 @@ impl Metrics {
                 "Changes of the TLS files that were loaded, or refused and the old ones kept.",
                 &["outcome"],
             ),
+            by_tape: schema_checks.with_label_values(&["tape"]),
+            by_library: schema_checks.with_label_values(&["library"]),
             schema_warnings: registry.counter(
                 "shock_ingress_schema_warnings_total",
                 "Events accepted although their schema says no (mode warn).",
@@ -183,6 +193,15 @@ impl Metrics {
         self.refused[reason as usize].inc();
     }
 
+    /// Enters who decided on a request's events.
+    pub fn checked(&self, tiers: Tiers) {
+        for (counter, events) in [(&self.by_tape, tiers.tape), (&self.by_library, tiers.library)] {
+            if events > 0 {
+                counter.inc_by(events);
+            }
+        }
+    }
+
     /// The counter of one book.
     pub fn outcome(&self, outcome: Outcome) -> &IntCounter {
         &self.outcomes[outcome as usize]
@@ -197,6 +216,7 @@ pub(crate) struct Registered {
     insecure: IntGauge,
     sources: IntGauge,
     schemas: IntGauge,
+    schemas_in_part: IntGauge,
 }
 
 impl Registered {
@@ -213,16 +233,21 @@ impl Registered {
             sources: registry.gauge("shock_ingress_sources", "Webhook sources in effect."),
             schemas: registry
                 .gauge("shock_ingress_schemas", "Schemas of /v1/events in effect (`[[schema]]`)."),
+            schemas_in_part: registry.gauge(
+                "shock_ingress_schemas_partly_covered",
+                "Schemas in effect, those of sources included, that leave keywords to the library: `shock schema explain` names them.",
+            ),
         }
     }
 
     /// Says what is in effect now.
-    pub fn set(&self, config: &IngressConfig) {
+    pub fn set(&self, config: &IngressConfig, schemas_in_part: usize) {
         let count = |entries: usize| i64::try_from(entries).unwrap_or(i64::MAX);
         self.keys.set(count(config.keys.len()));
         self.certificates.set(count(config.certificates.len()));
         self.insecure.set(i64::from(config.insecure));
         self.sources.set(count(config.sources.len()));
         self.schemas.set(count(config.schemas.entries.len()));
+        self.schemas_in_part.set(count(schemas_in_part));
     }
 }

@@ -31,10 +31,11 @@ use crate::live::Policy;
 use crate::peer::Peer;
 use crate::problem::Answer;
 use crate::reject::Reject;
+use crate::schema::{Schema, Tiers};
 use crate::signature::Claimed;
 use crate::source::Source;
 use crate::tally::Tally;
-use crate::tape::Parsed;
+use crate::tape::{Item, Parsed};
 use crate::turn::Turn;
 
 /// Who posts, and so how the body is read.
@@ -275,8 +276,7 @@ async fn check(
                 shared.check_event(data, body)?;
             }
             let schema = policy.schemas.find(tenant, attributes.event_type())?;
-            let verdict = schema.map(|one| one.check(data, attributes.event_type()));
-            let warning = verdict.transpose()?.unwrap_or_default();
+            let warning = check_one(shared, schema, data, attributes.event_type())?;
             let value = if body.is_empty() { binary::NO_DATA } else { body };
             shared.enter_binary(tenant, value, warning, checks);
             Ok(())
@@ -292,17 +292,30 @@ async fn check(
             shared.check_event(data, body)?;
             let tenant = source.read(&parts.headers, data, attributes)?;
             let schema = source.schema(attributes.event_type())?;
-            let verdict = schema.map(|one| one.check(Some(data), attributes.event_type()));
-            let warning = verdict.transpose()?.unwrap_or_default();
+            let warning = check_one(shared, schema, Some(data), attributes.event_type())?;
             shared.enter_binary(tenant, body, warning, checks);
             Ok(())
         }
     }
 }
 
+/// The verdict on the one event of a request; entered at once, as a refused one ends the request.
+fn check_one(
+    shared: &Shared,
+    schema: Option<&Schema>,
+    data: Option<Item<'_>>,
+    event_type: &str,
+) -> Result<bool, Reject> {
+    let mut tiers = Tiers::default();
+    let verdict = schema.map(|one| one.check(data, event_type, &mut tiers));
+    shared.metrics.checked(tiers);
+    Ok(verdict.transpose()?.unwrap_or_default())
+}
+
 fn observe_checks(shared: &Shared, checks: &Checks, took: Duration) {
     shared.metrics.validate_seconds.observe(took.as_secs_f64());
     shared.metrics.batch_events.observe(checks.events.len() as f64);
+    shared.metrics.checked(checks.tiers);
     if checks.warnings > 0 {
         shared.metrics.schema_warnings.inc_by(checks.warnings);
     }

@@ -32,7 +32,7 @@ enum SourceSchemas {
     /// Any body.
     None,
     /// One for all types.
-    Whole(Schema),
+    Whole(Box<Schema>),
     /// One for each type there is.
     PerType(HashMap<String, Schema>),
 }
@@ -43,7 +43,7 @@ impl Source {
         let schemas = match &config.schema {
             None => SourceSchemas::None,
             Some(schema) if schema.pointers.is_empty() => {
-                SourceSchemas::Whole(Schema::load(&schema.file, "", schema.mode)?)
+                SourceSchemas::Whole(Box::new(Schema::load(&schema.file, "", schema.mode)?))
             }
             Some(schema) => SourceSchemas::PerType(Schema::load_each(
                 &schema.file,
@@ -99,6 +99,17 @@ impl Source {
         attributes.source = Some(attributes.keep(&self.config.source));
         (attributes.id, attributes.event_type) = (Some(id), Some(event_type));
         Ok(tenant)
+    }
+
+    /// All its schemas, each with the text that selects it; empty for one that fits all.
+    pub fn schemas(&self) -> impl Iterator<Item = (&str, &Schema)> {
+        let (whole, by_type) = match &self.schemas {
+            SourceSchemas::None => (None, None),
+            SourceSchemas::Whole(schema) => (Some(("", schema.as_ref())), None),
+            SourceSchemas::PerType(schemas) => (None, Some(schemas)),
+        };
+        let by_type = by_type.into_iter().flatten().map(|(name, schema)| (name.as_str(), schema));
+        whole.into_iter().chain(by_type)
     }
 
     /// The schema of a type, by its text without the prefix.

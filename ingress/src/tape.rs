@@ -121,6 +121,11 @@ impl Drop for Parsed<'_> {
 }
 
 impl<'t> Item<'t> {
+    /// Its nodes: itself, then everything below it.
+    pub fn nodes(self) -> &'t [Node<'t>] {
+        self.0
+    }
+
     /// The text of a string.
     pub fn as_str(self) -> Option<&'t str> {
         match self.0.first() {
@@ -205,7 +210,8 @@ impl<'t> Item<'t> {
 }
 
 /// How many nodes the first value of these takes.
-fn extent(nodes: &[Node<'_>]) -> usize {
+#[inline]
+pub(crate) fn extent(nodes: &[Node<'_>]) -> usize {
     match nodes.first() {
         Some(Node::Object { count, .. } | Node::Array { count, .. }) => 1 + count,
         Some(Node::String(_) | Node::Static(_)) => 1,

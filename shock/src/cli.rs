@@ -38,6 +38,9 @@ pub enum Command {
     /// Check, explain and document the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Say what of the registered schemas the fast tier of validation covers.
+    #[command(subcommand)]
+    Schema(SchemaCommand),
     /// Document the metrics.
     #[command(subcommand)]
     Metrics(MetricsCommand),
@@ -104,6 +107,20 @@ pub enum ConfigCommand {
     },
     /// Print the reference of all keys as Markdown.
     Reference,
+}
+
+/// `shock schema …`.
+#[derive(Debug, Subcommand)]
+pub enum SchemaCommand {
+    /// Name the keywords that are left to the slower tier, with their places and why.
+    Explain {
+        /// Only the schemas of this event type.
+        #[arg(value_name = "TYPE")]
+        event_type: Option<String>,
+        /// The settings.
+        #[command(flatten)]
+        settings: ConfigOptions,
+    },
 }
 
 /// `shock metrics …`.

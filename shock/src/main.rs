@@ -15,6 +15,7 @@ mod port;
 mod problems;
 mod reload;
 mod runtime;
+mod schema_command;
 mod secret;
 mod settings;
 mod signal;
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
         Command::Ingress(options) => ingress::run(&options),
         Command::Consumer(options) => consumer::run(&options),
         Command::Config(command) => config_command::run(command),
+        Command::Schema(command) => schema_command::run(command),
         Command::Metrics(command) => metrics::run(&command),
         Command::Problems(command) => problems::run(&command),
         Command::Ctl(command) => ctl::run(command),

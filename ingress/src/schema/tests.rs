@@ -17,7 +17,7 @@ fn file(schema: &str) -> NamedTempFile {
 fn check(schema: &Schema, data: &str) -> Result<bool, Reject> {
     let mut parser = Parser::new(JsonBounds { depth_max: 64, members_max: 64 });
     let parsed = parser.parse(data.as_bytes()).expect("valid JSON");
-    schema.check(Some(parsed.root()), "a")
+    schema.check(Some(parsed.root()), "a", &mut Tiers::default())
 }
 
 #[test]
@@ -40,7 +40,9 @@ fn all_violations_are_named_and_no_value_is_echoed() {
     assert!(places.contains(&("/data/s", "pattern", "/properties/s/pattern")), "{places:?}");
     assert!(places.contains(&("/data", "additionalProperties", "/additionalProperties")));
     assert!(found.list.iter().all(|one| !one.message.contains("secret")), "{:?}", found.list);
-    let Err(Reject::Schema(none)) = schema.check(None, "a") else { panic!("refused") };
+    let Err(Reject::Schema(none)) = schema.check(None, "a", &mut Tiers::default()) else {
+        panic!("refused")
+    };
     assert_eq!(none.list[0].pointer, "/data");
 }
 
