@@ -69,6 +69,14 @@ impl Embedded {
         self.process.take().context("shock dev is not running")?.kill().await
     }
 
+    /// Waits until it ended by itself, behind a signal; it has to end with code 0.
+    pub async fn ended(&mut self) -> anyhow::Result<()> {
+        let mut process = self.process.take().context("shock dev is not running")?;
+        let status = process.ended().await?;
+        ensure!(status.success(), "shock dev ended with {status}");
+        Ok(())
+    }
+
     /// `SIGTERM`; it has to end with code 0.
     pub async fn stop(mut self) -> anyhow::Result<()> {
         let Some(process) = self.process.take() else { return Ok(()) };
