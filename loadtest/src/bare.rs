@@ -14,7 +14,8 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
 use tokio::task::LocalSet;
@@ -22,8 +23,22 @@ use tokio::task::LocalSet;
 /// Connections that may wait for a thread, as at the ingress.
 const BACKLOG: i32 = 1024;
 
+/// What it speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocols {
+    /// The cheapest that hyper has: figures are compared with it.
+    Http1,
+    /// HTTP/1 and HTTP/2 on one port, told apart by their first bytes as at the ingress: conformance is
+    /// compared with it.
+    Both,
+}
+
 /// Starts so many threads that serve until the process ends; where they listen.
-pub fn start(address: SocketAddr, threads: usize) -> anyhow::Result<SocketAddr> {
+pub fn start(
+    address: SocketAddr,
+    threads: usize,
+    protocols: Protocols,
+) -> anyhow::Result<SocketAddr> {
     let first = listen(address).with_context(|| format!("bind {address}"))?;
     let bound = first.local_addr().context("the listener's address")?;
     let mut listeners = vec![first];
@@ -34,7 +49,7 @@ pub fn start(address: SocketAddr, threads: usize) -> anyhow::Result<SocketAddr> 
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         std::thread::Builder::new()
             .name(format!("bare-{number}"))
-            .spawn(move || LocalSet::new().block_on(&runtime, serve(listener)))?;
+            .spawn(move || LocalSet::new().block_on(&runtime, serve(listener, protocols)))?;
     }
     Ok(bound)
 }
@@ -50,15 +65,25 @@ fn listen(address: SocketAddr) -> std::io::Result<std::net::TcpListener> {
     Ok(socket.into())
 }
 
-async fn serve(listener: std::net::TcpListener) -> std::io::Result<()> {
+async fn serve(listener: std::net::TcpListener, protocols: Protocols) -> std::io::Result<()> {
     let listener = TcpListener::from_std(listener)?;
     loop {
         let (stream, _) = listener.accept().await?;
         stream.set_nodelay(true)?;
-        let connection =
-            http1::Builder::new().serve_connection(TokioIo::new(stream), service_fn(accept));
+        let (io, service) = (TokioIo::new(stream), service_fn(accept));
         // A connection's end is the client's business.
-        tokio::task::spawn_local(async move { drop(connection.await) });
+        match protocols {
+            Protocols::Http1 => {
+                let connection = http1::Builder::new().serve_connection(io, service);
+                tokio::task::spawn_local(async move { drop(connection.await) });
+            }
+            Protocols::Both => {
+                tokio::task::spawn_local(async move {
+                    let builder = auto::Builder::new(TokioExecutor::new());
+                    drop(builder.serve_connection(io, service).await);
+                });
+            }
+        }
     }
 }
 

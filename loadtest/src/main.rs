@@ -195,7 +195,7 @@ async fn ingress(options: &IngressOptions) -> anyhow::Result<()> {
 
 async fn serve_bare(listen: SocketAddr) -> anyhow::Result<()> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let address = bare::start(listen, threads)?;
+    let address = bare::start(listen, threads, bare::Protocols::Http1)?;
     say(&format!("bare     http://{address}"));
     std::future::pending().await
 }

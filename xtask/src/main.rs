@@ -54,7 +54,7 @@ enum Xtask {
     /// Play GitHub's real webhooks against a real Shock Absorber
     #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
     RealInput(RealInput),
-    /// Only fetch what others test such a server with: JSONTestSuite and schemathesis
+    /// Only fetch what others test such a server with: test suites, testers, proxies
     Conformance,
     /// Run a benchmark of the release binaries on real services
     Bench {

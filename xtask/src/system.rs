@@ -4,6 +4,7 @@
 
 use std::{
     env, fs,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -27,6 +28,12 @@ pub enum Requirement {
     Npm,
     /// Python with venv and pip: the generated-request tester is written in it.
     Python,
+    /// Go builds the HTTP/2 tester.
+    Go,
+    /// A proxy that the ingress is tested behind.
+    Nginx,
+    /// Another one.
+    Haproxy,
     /// A C compiler: librdkafka is built from source.
     CCompiler,
     /// make builds librdkafka.
@@ -49,6 +56,9 @@ impl Requirement {
             Self::Openssl => "openssl",
             Self::Npm => "npm",
             Self::Python => "Python 3 with venv (python3)",
+            Self::Go => "Go (go)",
+            Self::Nginx => "nginx",
+            Self::Haproxy => "haproxy",
             Self::CCompiler => "a C compiler (cc)",
             Self::Make => "make",
             Self::Perl => "perl",
@@ -63,6 +73,9 @@ impl Requirement {
             Self::Openssl => &["openssl"],
             Self::Npm => &["npm"],
             Self::Python => &["python3-venv"],
+            Self::Go => &["golang-go"],
+            Self::Nginx => &["nginx-light"],
+            Self::Haproxy => &["haproxy"],
             Self::CCompiler => &["build-essential"],
             Self::Make => &["make"],
             Self::Perl => &["perl"],
@@ -77,6 +90,9 @@ impl Requirement {
             Self::Openssl => find_in_path("openssl").is_some(),
             Self::Npm => find_in_path("npm").is_some(),
             Self::Python => has_venv(),
+            Self::Go => find_in_path("go").is_some(),
+            Self::Nginx => has_server("nginx"),
+            Self::Haproxy => has_server("haproxy"),
             Self::CCompiler => find_in_path("cc").is_some(),
             Self::Make => find_in_path("make").is_some(),
             Self::Perl => find_in_path("perl").is_some(),
@@ -155,7 +171,24 @@ fn install(packages: &[&str]) -> Result<()> {
     if packages.contains(&"postgresql") {
         forbid_default_cluster()?;
     }
-    command::run(apt_get().args(["install", "-y", "-qq", "--no-install-recommends"]).args(packages))
+    let mut install = apt_get();
+    install.args(["install", "-y", "-qq", "--no-install-recommends"]).args(packages);
+    without_starting(|| command::run(&mut install))
+}
+
+/// Debian starts a server when its package is installed, unless the policy forbids it (101). A policy
+/// that is there already is left as it is.
+fn without_starting(install: impl FnOnce() -> Result<()>) -> Result<()> {
+    let policy = Path::new("/usr/sbin/policy-rc.d");
+    if policy.exists() {
+        return install();
+    }
+    let context = || format!("could not write {}", policy.display());
+    fs::write(policy, "#!/bin/sh\nexit 101\n").with_context(context)?;
+    fs::set_permissions(policy, fs::Permissions::from_mode(0o755)).with_context(context)?;
+    let installed = install();
+    fs::remove_file(policy).with_context(context)?;
+    installed
 }
 
 /// Debian's package starts a server of its own on port 5432 when it is installed. Ours is the
@@ -172,6 +205,11 @@ fn apt_get() -> Command {
     let mut command = Command::new("apt-get");
     command.env("DEBIAN_FRONTEND", "noninteractive");
     command
+}
+
+/// Debian keeps servers off a user's PATH.
+fn has_server(program: &str) -> bool {
+    find_in_path(program).is_some() || Path::new("/usr/sbin").join(program).is_file()
 }
 
 /// Debian has Python without its `venv`.

@@ -190,7 +190,7 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread")]
     async fn a_load_is_answered_whole() -> anyhow::Result<()> {
-        let address = bare::start(([127, 0, 0, 1], 0).into(), 1)?;
+        let address = bare::start(([127, 0, 0, 1], 0).into(), 1, bare::Protocols::Http1)?;
         tokio::task::spawn_blocking(move || {
             let mut generator = Generator::open(address, 8, &[template()], 0)?;
             let ran = generator.run(1_000, Pace::Closed)?;
