@@ -21,6 +21,8 @@ use crate::transport::Transport;
 
 /// What hyper parses in the place of a head that was refused; the service never looks at it.
 const SUBSTITUTE: &[u8] = b"GET / HTTP/1.1\r\nhost: refused\r\n\r\n";
+/// The same for a HEAD, whose answer has no content: the sender would read it as another answer.
+const SUBSTITUTE_OF_HEAD: &[u8] = b"HEAD / HTTP/1.1\r\nhost: refused\r\n\r\n";
 /// How much of an unfinished head is read at a time.
 const READ_BYTES: usize = 2048;
 
@@ -67,8 +69,8 @@ enum Rest {
     None,
     /// The beginning of a head.
     Unfinished,
-    /// A head with a doubt.
-    Refused(Reject),
+    /// A head with a doubt, and what hyper gets in its place.
+    Refused(Reject, &'static [u8]),
     /// A body with one.
     Broken,
 }
@@ -126,15 +128,15 @@ impl Guard {
         match rest {
             Rest::None => {}
             Rest::Unfinished => self.pulse.head_began(),
-            Rest::Refused(reject) => self.refuse(reject),
+            Rest::Refused(reject, substitute) => self.refuse(reject, substitute),
             Rest::Broken => self.stage = Stage::Broken,
         }
     }
 
-    fn refuse(&mut self, reject: Reject) {
+    fn refuse(&mut self, reject: Reject, substitute: &[u8]) {
         self.pulse.refuse(reject);
         self.held.truncate(self.passed);
-        self.held.extend_from_slice(SUBSTITUTE);
+        self.held.extend_from_slice(substitute);
         self.passed = self.held.len();
         self.stage = Stage::Refused;
     }
@@ -197,7 +199,9 @@ fn scan(stage: &mut Stage, pulse: &Pulse, bytes: &[u8]) -> Scanned {
                     };
                 }
                 Ok(None) => return Scanned { pass, rest: Rest::Unfinished },
-                Err(reject) => return Scanned { pass, rest: Rest::Refused(reject) },
+                Err(reject) => {
+                    return Scanned { pass, rest: Rest::Refused(reject, substitute(rest)) };
+                }
             },
             Stage::Body(left) => {
                 let taken = usize::try_from(*left).map_or(rest.len(), |left| left.min(rest.len()));
@@ -220,6 +224,11 @@ fn scan(stage: &mut Stage, pulse: &Pulse, bytes: &[u8]) -> Scanned {
         }
     }
     Scanned { pass, rest: Rest::None }
+}
+
+/// What stands for a head that begins so.
+fn substitute(head: &[u8]) -> &'static [u8] {
+    if head.trim_ascii_start().starts_with(b"HEAD ") { SUBSTITUTE_OF_HEAD } else { SUBSTITUTE }
 }
 
 /// Whether an empty line is there that was not before the first `searched` bytes were followed.
@@ -249,8 +258,9 @@ impl AsyncRead for Guard {
                 Stage::Head | Stage::Body(_) | Stage::Chunks(_) => {}
             }
             if guard.pulse.is_late() {
+                let substitute = substitute(&guard.held);
                 guard.held.clear();
-                guard.refuse(Reject::HeadTimeout);
+                guard.refuse(Reject::HeadTimeout, substitute);
                 continue;
             }
             let ready = if guard.held.is_empty() {
