@@ -27,7 +27,7 @@ pub fn run(no_test: bool) -> Result<()> {
         let mut deny = tools::cargo_deny()?;
         command::run(deny.args(["check", "--hide-inclusion-graph", "bans", "licenses", "sources"]))
     })?;
-    stages.run("fuzz", || fuzz::run(FUZZ_SECONDS, &[], None))?;
+    stages.run("fuzz", || fuzz::run(FUZZ_SECONDS, &[], None, fuzz::Seed::Fixed))?;
     stages.run("tidy", tidy::run)?;
     stages.run("generated docs are current", || docs::run(docs::Mode::Check))?;
     stages.finish()

@@ -40,8 +40,27 @@ impl Target {
     }
 }
 
+/// Where chance begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seed {
+    /// Elsewhere each time: a campaign.
+    Fresh,
+    /// At the same place each time: a gate that blames a commit for what it changed, not for luck.
+    Fixed,
+}
+
+impl Seed {
+    /// libFuzzer takes 0 for a fresh one.
+    const fn number(self) -> u32 {
+        match self {
+            Self::Fresh => 0,
+            Self::Fixed => 1,
+        }
+    }
+}
+
 /// Fuzzes each of `targets` for so long, or all; with `input`, plays only that file.
-pub fn run(seconds: u32, targets: &[Target], input: Option<&PathBuf>) -> Result<()> {
+pub fn run(seconds: u32, targets: &[Target], input: Option<&PathBuf>, seed: Seed) -> Result<()> {
     build()?;
     let targets = if targets.is_empty() { Target::value_variants() } else { targets };
     for target in targets {
@@ -58,6 +77,7 @@ pub fn run(seconds: u32, targets: &[Target], input: Option<&PathBuf>) -> Result<
         }
         fuzzer
             .arg(format!("-max_total_time={seconds}"))
+            .arg(format!("-seed={}", seed.number()))
             .arg(format!("-timeout={INPUT_SECONDS_MAX}"))
             .arg(format!("-rss_limit_mb={MEMORY_MIB_MAX}"))
             .arg(format!("-artifact_prefix={}/", found.display()))

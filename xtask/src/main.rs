@@ -135,7 +135,9 @@ fn run(xtask: Xtask) -> Result<()> {
         Xtask::RealInput(_) => real_input::fetch().map(drop),
         Xtask::Conformance => conformance::fetch(),
         Xtask::Bench { name, args } => bench::run(&name, &args),
-        Xtask::Fuzz { seconds, target, input } => fuzz::run(seconds, &target, input.as_ref()),
+        Xtask::Fuzz { seconds, target, input } => {
+            fuzz::run(seconds, &target, input.as_ref(), fuzz::Seed::Fresh)
+        }
         Xtask::Docs { check: true } => docs::run(docs::Mode::Check),
         Xtask::Docs { check: false } => docs::run(docs::Mode::Write),
         Xtask::Tidy => tidy::run(),
