@@ -14,6 +14,7 @@ use shared::log::Log;
 use shared::log::memory::MemoryLog;
 use shared::metrics::Registry;
 use shared::position::PartitionId;
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::answers::{Answer, answers};
 use crate::verdict::SCHEMAS;
@@ -114,7 +115,12 @@ impl Server {
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             let runtime = runtime.expect("a runtime");
-            runtime.block_on(ingress.serve(Shutdown::new())).expect("serves until the end");
+            runtime.block_on(async {
+                // Rust's own main ignores it, libFuzzer's does not: a write to a sender that has
+                // gone would end the process.
+                let _handled = signal(SignalKind::pipe()).expect("a signal can be handled");
+                ingress.serve(Shutdown::new()).await.expect("serves until the end");
+            });
         });
         Self { address, registry, log, partitions }
     }
