@@ -48,6 +48,8 @@ mod peer;
 mod pipeline;
 mod pointer;
 mod pool;
+#[doc(hidden)]
+pub mod probe;
 mod problem;
 mod proxy;
 mod pulse;

@@ -19,6 +19,7 @@ mod unique;
 
 pub use self::coverage::{Coverage, coverage};
 pub use self::program::Gap;
+pub(crate) use self::program::Verdict;
 pub(crate) use self::tiers::Tiers;
 
 use std::collections::hash_map::Entry;
@@ -32,7 +33,7 @@ use serde_json::Value;
 use shared::config::{SchemaMode, SchemasConfig, UnknownType};
 use shared::tenant::TenantId;
 
-use self::program::{Program, Verdict};
+use self::program::Program;
 use crate::reject::Reject;
 use crate::tape::Item;
 use crate::violation::{Violation, Violations};
@@ -205,6 +206,16 @@ impl Schema {
             }
             SchemaMode::Enforce | SchemaMode::Off => Err(Reject::Schema(Box::new(violations))),
         }
+    }
+
+    /// What the program alone says.
+    pub fn program_verdict(&self, data: Item<'_>) -> Verdict {
+        self.program.check(data)
+    }
+
+    /// What the library alone says.
+    pub fn library_verdict(&self, data: &Value) -> bool {
+        self.validator.is_valid(data)
     }
 
     fn violations(&self, data: &Value) -> Violations {

@@ -16,6 +16,7 @@ mod fuzz;
 mod metadata;
 mod npm;
 mod real_input;
+mod schema_suite;
 mod services;
 mod stages;
 mod system;

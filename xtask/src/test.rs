@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use crate::{
     build, command, conformance,
     metadata::Metadata,
-    real_input, services,
+    real_input, schema_suite, services,
     stages::Stages,
     system::{self, Requirement},
     workspace,
@@ -35,6 +35,7 @@ pub fn run(stages: &mut Stages) -> Result<()> {
     let dir = workspace::target_dir().join("services-test");
     let ready = stages.run("fetch real input", || real_input::fetch().map(drop))?
         && stages.run("fetch conformance tools", conformance::fetch)?
+        && stages.run("fetch the schema test suite", schema_suite::fetch)?
         && stages.run("start services", || {
             services::purge(&dir)?;
             services::up(&dir, Some(1)).map(drop)
@@ -76,6 +77,7 @@ fn test_world(features: &[String], dir: &Path, xtask: &Path) -> Result<()> {
         .env("LOADTEST_BIN", workspace::release_binary("loadtest"))
         .env("SHOCK_SERVICES", dir.join("services.json"))
         .env("SHOCK_REAL_INPUT", real_input::dir())
+        .env("SHOCK_SCHEMA_SUITE", schema_suite::dir())
         .env("SHOCK_CONFORMANCE", conformance::dir())
         .env("SHOCK_XTASK", xtask);
     command::run(&mut test)

@@ -26,6 +26,18 @@ enum Draft {
     Latest,
 }
 
+impl Draft {
+    /// What a `$schema` names.
+    fn of(schema: &Value) -> Option<Self> {
+        match schema.as_str()?.trim_end_matches('#') {
+            "https://json-schema.org/draft/2020-12/schema" => Some(Self::Latest),
+            "http://json-schema.org/draft-07/schema"
+            | "https://json-schema.org/draft-07/schema" => Some(Self::Seven),
+            _ => None,
+        }
+    }
+}
+
 /// Keywords that assert something in one of the drafts, and are not covered there.
 const LEFT_TO_THE_LIBRARY: [(&str, Draft, Types, &str); 5] = [
     ("$dynamicRef", Draft::Latest, Types::ALL, "its target depends on the way to it"),
@@ -56,21 +68,13 @@ struct Draftsman {
 impl Program {
     /// Compiles a document.
     pub fn compile(document: &Value) -> Self {
-        let schema = document.get("$schema").map(Value::as_str);
-        let draft = match schema.map(|text| text.map(|text| text.trim_end_matches('#'))) {
-            None | Some(Some("https://json-schema.org/draft/2020-12/schema")) => Draft::Latest,
-            Some(Some(
-                "http://json-schema.org/draft-07/schema"
-                | "https://json-schema.org/draft-07/schema",
-            )) => Draft::Seven,
-            Some(_) => {
-                let gap = Gap {
-                    pointer: "/$schema".to_owned(),
-                    keyword: "$schema".to_owned(),
-                    why: "neither 2020-12 nor draft-07".to_owned(),
-                };
-                return Self { gaps: vec![gap], ..Self::default() };
-            }
+        let Some(draft) = document.get("$schema").map_or(Some(Draft::Latest), Draft::of) else {
+            let gap = Gap {
+                pointer: "/$schema".to_owned(),
+                keyword: "$schema".to_owned(),
+                why: "neither 2020-12 nor draft-07".to_owned(),
+            };
+            return Self { gaps: vec![gap], ..Self::default() };
         };
         let mut compiler = Compiler {
             document,
@@ -185,8 +189,8 @@ impl<'s> Compiler<'s> {
                 self.leave(making, keyword, types, why);
             }
         }
-        let nested = !making.pointer.is_empty();
-        if nested && schema.get("$schema").is_some_and(Value::is_string) {
+        let own = schema.get("$schema").filter(|own| own.is_string());
+        if own.is_some_and(|own| Draft::of(own) != Some(self.draft)) {
             self.leave(making, "$schema", Types::ALL, "a draft of its own within the document");
         }
     }

@@ -264,6 +264,13 @@ fn the_hidden_traps() {
     check(json!({"$ref": "#"}), "1", Unknown);
     check(json!({"allOf": [{"$ref": "#"}]}), "1", Unknown);
     check(json!({"properties": {"a": {"$ref": "#"}}, "type": "object"}), r#"{"a":{}}"#, Valid);
+    // A definition that names the document's draft, and one that names another.
+    let with = |nested: &str| {
+        let definition = json!({"$schema": nested, "type": "integer"});
+        json!({"$schema": SEVEN, "$ref": "#/$defs/a", "$defs": {"a": definition}})
+    };
+    check(with("http://json-schema.org/draft-07/schema"), "1", Valid);
+    check(with(LATEST), "1", Unknown);
     // Neither draft.
     let sixth = json!({"$schema": "http://json-schema.org/draft-06/schema#"});
     check(sixth, "1", Unknown);
