@@ -129,11 +129,11 @@ async fn way(
     body::read(incoming, bounds, &mut reserved, &mut raw.bytes).await?;
     shared.metrics.body_bytes.inc_by(raw.bytes.len() as u64);
     sender.verify(&raw.bytes)?;
-    if raw.bytes.is_empty() && !sender.may_say_nothing() {
-        return Err(Reject::Empty);
-    }
     let mut plain = core.pool.take();
     let body = inflated(shared, coding, &raw.bytes, &mut reserved, &mut plain.bytes)?;
+    if body.is_empty() && !sender.may_say_nothing() {
+        return Err(Reject::Empty);
+    }
 
     let mut desk = core.desks.take();
     let started = Instant::now();
@@ -240,7 +240,8 @@ fn inflated<'b>(
     reserved: &mut Reserved<'_>,
     plain: &'b mut Vec<u8>,
 ) -> Result<&'b [u8], Reject> {
-    if coding == Coding::Identity {
+    // Nothing is nothing in every coding.
+    if coding == Coding::Identity || raw.is_empty() {
         return Ok(raw);
     }
     let bounds = InflateBounds {
