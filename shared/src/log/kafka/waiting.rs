@@ -4,6 +4,13 @@ use crate::clock::Millis;
 use crate::log::{HEADERS_MAX, NewRecord};
 use crate::position::PartitionId;
 
+/// What has gone is cut away when it is at least so many records and half of all: a partition whose
+/// records never all go must not keep what went, and each record is moved at most once on average.
+const GONE_MIN: usize = 1_024;
+/// An empty queue keeps so much room: a burst at one partition must not be paid for at all of them.
+const KEPT_BYTES_MAX: usize = 64 * 1024;
+const KEPT_ENTRIES_MAX: usize = 256;
+
 /// Records of one partition in their order, with the words they will travel with.
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
@@ -69,7 +76,7 @@ impl Waiting {
             let headers = &headers[..entry.headers];
             let record = NewRecord { id, timestamp: entry.timestamp, key, value, headers };
             if !go(&record, entry.word) {
-                return;
+                return self.cut();
             }
             let left = rest.len();
             self.gone_bytes += whole - left;
@@ -85,9 +92,21 @@ impl Waiting {
         words
     }
 
+    /// Forgets those that have gone, where they are many.
+    fn cut(&mut self) {
+        if self.gone < GONE_MIN || self.gone * 2 < self.entries.len() {
+            return;
+        }
+        self.bytes.drain(..self.gone_bytes);
+        self.entries.drain(..self.gone);
+        (self.gone, self.gone_bytes) = (0, 0);
+    }
+
     fn clear(&mut self) {
         self.bytes.clear();
+        self.bytes.shrink_to(KEPT_BYTES_MAX);
         self.entries.clear();
+        self.entries.shrink_to(KEPT_ENTRIES_MAX);
         (self.gone, self.gone_bytes) = (0, 0);
     }
 }
@@ -140,6 +159,22 @@ mod tests {
             assert_eq!(record.headers, headers);
             true
         });
+    }
+
+    #[test]
+    fn neither_those_that_went_nor_a_burst_are_kept() {
+        let (mut waiting, value) = (Waiting::default(), [0; 100]);
+        // One more waits after each round than before: they never all go.
+        for round in 0..20 {
+            for word in 0..=GONE_MIN {
+                waiting.push(&record(&value, &[]), word);
+            }
+            assert_eq!(drained(&mut waiting, GONE_MIN).len(), GONE_MIN);
+            assert!(waiting.bytes.len() <= 4 * GONE_MIN * 104, "round {round}");
+        }
+        assert_eq!(drained(&mut waiting, usize::MAX).len(), 20);
+        assert!(waiting.bytes.capacity() <= KEPT_BYTES_MAX, "{}", waiting.bytes.capacity());
+        assert!(waiting.entries.capacity() <= KEPT_ENTRIES_MAX);
     }
 
     #[test]
