@@ -45,7 +45,8 @@ impl Addresses {
     }
 }
 
-fn counted_as(address: IpAddr) -> IpAddr {
+/// Whom a sender at this address is counted as, here and wherever senders are counted.
+pub(crate) fn counted_as(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => IpAddr::V4(address),
         IpAddr::V6(address) => {

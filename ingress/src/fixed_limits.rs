@@ -4,7 +4,7 @@
 //! Both count requests, before the body is read. Nothing waits: over the limit is 429 at once, with
 //! the time after which it pays to come back.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use governor::state::{InMemoryState, NotKeyed, RateLimiter};
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use shared::config::RateBound;
 
+use crate::addresses::counted_as;
 use crate::reject::Reject;
 
 /// The most addresses whose failures are remembered; beyond it a new one is answered like the first
@@ -137,7 +138,7 @@ impl FailedLogins {
         if !failed || !self.has_room() {
             return reject;
         }
-        match self.0.check_key(&origin(address)) {
+        match self.0.check_key(&counted_as(address)) {
             Ok(()) => reject,
             Err(until) => Reject::FailedLogins {
                 after_s: whole_seconds(until.wait_time_from(self.0.clock().now())),
@@ -153,16 +154,6 @@ impl FailedLogins {
         self.0.retain_recent();
         self.0.shrink_to_fit();
         self.0.len() < ADDRESSES_MAX
-    }
-}
-
-/// Whoever has one IPv6 address has the whole network of 64 bits.
-fn origin(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(_) => address,
-        IpAddr::V6(address) => {
-            IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)))
-        }
     }
 }
 
