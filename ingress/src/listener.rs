@@ -5,8 +5,10 @@ use std::net::{SocketAddr, TcpListener};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-/// Connections that may wait for a thread; what is beyond waits in the sender's retries.
-const BACKLOG: i32 = 1024;
+/// Connections that may wait for a thread; Linux holds it to `net.core.somaxconn`, 4,096 by default.
+/// What is beyond has its handshake tried again after 1, 2, 4 and 8 seconds: whoever opens thousands of
+/// connections at once would make the next client wait 15 s to be heard.
+const BACKLOG: i32 = 4096;
 
 /// `count` listeners. Port 0: the first picks a port, the others share it.
 pub(crate) fn bind(

@@ -188,9 +188,16 @@ impl Process {
         self.status_kib("VmRSS:").map(|kib| kib * 1024)
     }
 
-    /// The most memory in RAM since the start, in bytes (`VmHWM`).
+    /// The most memory in RAM since the start or since [`Self::forget_resident_peak`], in bytes (`VmHWM`).
     pub fn resident_bytes_peak(&self) -> anyhow::Result<u64> {
         self.status_kib("VmHWM:").map(|kib| kib * 1024)
+    }
+
+    /// The most memory in RAM counts from now on.
+    pub fn forget_resident_peak(&self) -> anyhow::Result<()> {
+        // proc_pid_clear_refs(5): 5 sets the peak to what is resident now.
+        let path = format!("/proc/{}/clear_refs", self.id());
+        std::fs::write(&path, "5").with_context(|| path.clone())
     }
 
     fn status_kib(&self, field: &str) -> anyhow::Result<u64> {

@@ -14,10 +14,7 @@ use anyhow::{Context, ensure};
 use hdrhistogram::Histogram;
 use rustix::buffer::spare_capacity;
 use rustix::event::epoll;
-use rustix::time::{
-    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
-    timerfd_settime,
-};
+use rustix::time::Timespec;
 
 use super::template::Template;
 use super::wire::Wire;
@@ -32,8 +29,6 @@ const LATENCY_NS_MAX: u64 = 60_000_000_000;
 const DIGITS: u8 = 3;
 /// How often an open load looks whether requests are due: a tenth of a millisecond is lost at most.
 const TICK: Duration = Duration::from_micros(100);
-/// The timer's mark among the connections' indices.
-const TIMER: u64 = u64::MAX;
 
 /// When requests are sent.
 #[derive(Clone, Copy, Debug)]
@@ -66,7 +61,6 @@ pub fn latencies() -> anyhow::Result<Histogram<u64>> {
 pub struct Generator {
     wires: Vec<Wire>,
     epoll: OwnedFd,
-    timer: OwnedFd,
     next: u64,
 }
 
@@ -88,21 +82,13 @@ impl Generator {
             epoll::add(&epoll, wire.stream(), epoll::EventData::new_u64(index), flags)
                 .context("epoll")?;
         }
-        let timer_flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
-        let timer = timerfd_create(TimerfdClockId::Monotonic, timer_flags).context("timer")?;
-        let flags = epoll::EventFlags::IN | epoll::EventFlags::ET;
-        epoll::add(&epoll, &timer, epoll::EventData::new_u64(TIMER), flags).context("epoll")?;
-        let mut generator = Self { wires, epoll, timer, next: first };
+        let mut generator = Self { wires, epoll, next: first };
         generator.run(u64::from(connections), Pace::Closed)?;
         Ok(generator)
     }
 
     /// Sends so many requests; every answer has to be 202.
     pub fn run(&mut self, requests: u64, pace: Pace) -> anyhow::Result<Ran> {
-        self.tick(match pace {
-            Pace::Closed => Duration::ZERO,
-            Pace::Open { .. } => TICK,
-        })?;
         let mut latency_ns = latencies()?;
         let mut idle: VecDeque<usize> = (0..self.wires.len()).collect();
         let mut intended = vec![Instant::now(); self.wires.len()];
@@ -120,15 +106,21 @@ impl Generator {
                 self.next = self.wires[index].send(self.next)?;
                 begun += 1;
             }
-            epoll::wait(&self.epoll, spare_capacity(&mut events), Some(&timespec(SILENCE_MAX)))
+            // With every connection busy, or nothing left to send, only an answer is worth waking for.
+            let wait = if begun == requests || idle.is_empty() {
+                SILENCE_MAX
+            } else {
+                pace.wait(begun, started).min(SILENCE_MAX)
+            };
+            epoll::wait(&self.epoll, spare_capacity(&mut events), Some(&timespec(wait)))
                 .context("epoll")?;
             for event in events.drain(..) {
-                let index = event.data.u64();
-                if index != TIMER && self.wires[index as usize].advance()? {
+                let index = event.data.u64() as usize;
+                if self.wires[index].advance()? {
                     heard = Instant::now();
-                    let took = heard.saturating_duration_since(intended[index as usize]);
+                    let took = heard.saturating_duration_since(intended[index]);
                     latency_ns.saturating_record(took.as_nanos() as u64);
-                    idle.push_back(index as usize);
+                    idle.push_back(index);
                     answered += 1;
                 }
             }
@@ -138,21 +130,12 @@ impl Generator {
                 "no answer in {SILENCE_MAX:?}; {open} requests are open"
             );
         }
-        self.tick(Duration::ZERO)?;
         Ok(Ran { elapsed: started.elapsed(), latency_ns })
     }
 
     /// The number of the next event.
     pub const fn next(&self) -> u64 {
         self.next
-    }
-
-    /// Wakes the loop so often; never for zero. Edge-triggered: nobody has to read the timer.
-    fn tick(&self, interval: Duration) -> anyhow::Result<()> {
-        let interval = timespec(interval);
-        let timer = Itimerspec { it_interval: interval, it_value: interval };
-        timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &timer).context("timer")?;
-        Ok(())
     }
 }
 
@@ -171,6 +154,12 @@ impl Pace {
             Self::Closed => None,
             Self::Open { per_s } => Some(started + Duration::from_secs_f64(number as f64 / per_s)),
         }
+    }
+
+    /// How long until the `number`-th request is due, at least [`TICK`].
+    fn wait(self, number: u64, started: Instant) -> Duration {
+        let due = self.intended(number, started);
+        due.map_or(SILENCE_MAX, |due| due.saturating_duration_since(Instant::now())).max(TICK)
     }
 }
 
@@ -229,6 +218,20 @@ mod tests {
         let median = ran.latency_ns.value_at_quantile(0.5);
         assert!(median > 20_000_000, "half of the requests waited: {median} ns");
         Ok(())
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_slow_load_is_sent_on_time() -> anyhow::Result<()> {
+        let address = bare::start(([127, 0, 0, 1], 0).into(), 1, bare::Protocols::Http1)?;
+        tokio::task::spawn_blocking(move || {
+            let mut generator = Generator::open(address, 4, &[template()], 0)?;
+            let ran = generator.run(100, Pace::Open { per_s: 200.0 })?;
+            assert!(ran.elapsed < SILENCE_MAX, "{:?}", ran.elapsed);
+            let median = ran.latency_ns.value_at_quantile(0.5);
+            assert!(median < 100_000_000, "half of the requests were sent late: {median} ns");
+            Ok(())
+        })
+        .await?
     }
 
     #[test]

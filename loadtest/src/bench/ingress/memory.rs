@@ -43,6 +43,7 @@ const GIVEN_BACK: Duration = Duration::from_secs(4);
 pub async fn measure(servers: &Servers, report: &mut Report) -> anyhow::Result<()> {
     let process = servers.process(Who::Kafka)?;
     let resident = || Ok::<_, anyhow::Error>(process.resident_bytes()? as f64 / MIB);
+    let peak = || Ok::<_, anyhow::Error>(process.resident_bytes_peak()? as f64 / MIB);
     report.note_against("memory, idle", resident()?, "MiB", (Direction::AtMost, IDLE_MIB));
     let (address, admin) = (servers.subject(Who::Kafka)?.address, servers.admin()?);
 
@@ -50,6 +51,11 @@ pub async fn measure(servers: &Servers, report: &mut Report) -> anyhow::Result<(
     at_rest(admin).await?;
     let name = format!("memory, {CONNECTIONS} idle connections");
     report.note_against(name, resident()?, "MiB", (Direction::AtMost, CONNECTIONS_MIB));
+    report.note(
+        format!("memory, {CONNECTIONS} requests answered at once, the most"),
+        peak()?,
+        "MiB",
+    );
     drop(kept);
     wait_until("the idle connections to be gone", GONE_DEADLINE, async || {
         let open = admin::metric(admin, "shock_ingress_connections").await?;
@@ -57,6 +63,7 @@ pub async fn measure(servers: &Servers, report: &mut Report) -> anyhow::Result<(
     })
     .await?;
 
+    process.forget_resident_peak()?;
     let slow = blocking(move || (0..CONNECTIONS).map(|n| half_a_head(address, n)).collect());
     let slow: Vec<TcpStream> = slow.await?;
     let others = blocking(move || {
@@ -64,15 +71,8 @@ pub async fn measure(servers: &Servers, report: &mut Report) -> anyhow::Result<(
         generator.run(OTHERS_REQUESTS, Pace::Open { per_s: OTHERS_PER_S })
     });
     let others = others.await.context("another client beside slow ones")?;
-    report.note(format!("memory, {CONNECTIONS} half-sent heads"), resident()?, "MiB");
+    report.note(format!("memory, {CONNECTIONS} half-sent heads, the most"), peak()?, "MiB");
     drop(slow);
-    let peak = process.resident_bytes_peak()? as f64 / MIB;
-    report.note_against(
-        "memory, the most of it",
-        peak,
-        "MiB",
-        (Direction::AtMost, CONNECTIONS_MIB),
-    );
     let p99_ms = others.latency_ns.value_at_quantile(0.99) as f64 / 1e6;
     report.note("p99 of another client beside half-sent heads", p99_ms, "ms");
     Ok(())
