@@ -2,10 +2,12 @@
 //! the others goes on.
 //!
 //! A partition's leader is learned from the reports of its own records, so it costs no request. A
-//! record that has been in flight for too long opens the breaker of its partition's leader (or of
+//! record that librdkafka has had for too long opens the breaker of its partition's leader (or of
 //! the partition alone, while nobody is known to lead it), and every partition of that leader is
 //! refused. From time to time one record of each is let through. The first answer of the broker
 //! closes the breaker; a partition that another broker answers for has moved, and is free at once.
+//! A record that is stuck while its broker answers for others (too few replicas are in sync, say)
+//! closes its own partition only.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -13,10 +15,12 @@ use std::time::Duration;
 
 use crate::position::{Class, Partition, PartitionId};
 
-/// A record in flight for longer opens the breaker.
+/// A record that librdkafka has had for longer opens the breaker.
 pub(super) const OPEN_AFTER: Duration = Duration::from_secs(2);
 /// The pause between two records that try an open partition.
 const PROBE_INTERVAL: Duration = Duration::from_secs(1);
+/// A broker that answered for others so long after a record was sent to it is not silent.
+const ALIVE_AFTER: Duration = Duration::from_secs(1);
 const CLOSED: u8 = 0;
 const OPEN: u8 = 1;
 const PROBE: u8 = 2;
@@ -58,22 +62,18 @@ impl Gates {
 pub(super) enum Suspect {
     /// A broker, by its id.
     Broker(i32),
-    /// A partition that no broker has answered for yet.
+    /// A partition that no broker has answered for yet, or that alone is stuck.
     Partition(PartitionId),
-}
-
-/// A partition's records in flight, as seen in one look.
-#[derive(Clone, Copy, Debug, Default)]
-struct Seen {
-    count: usize,
-    oldest_ms: Option<u64>,
 }
 
 /// What is known of one partition.
 #[derive(Clone, Copy, Debug)]
 struct Known {
     leader: Option<i32>,
-    seen: Seen,
+    /// When its leader last acknowledged a record of it.
+    answered_ms: u64,
+    /// Since when librdkafka has records of it, as seen in one look.
+    flying_ms: Option<u64>,
     probed_ms: u64,
 }
 
@@ -88,16 +88,17 @@ pub(super) struct Breaker {
 impl Breaker {
     /// Nothing is known of any partition.
     pub fn new(partitions: [u32; Class::ALL.len()]) -> Self {
-        let fresh = Known { leader: None, seen: Seen::default(), probed_ms: 0 };
+        let fresh = Known { leader: None, answered_ms: 0, flying_ms: None, probed_ms: 0 };
         Self { known: partitions.map(|count| vec![fresh; count as usize]), open: BTreeMap::new() }
     }
 
     /// A record of a partition was acknowledged by a broker.
-    pub fn acknowledged(&mut self, id: PartitionId, broker: i32) {
+    pub fn acknowledged(&mut self, id: PartitionId, broker: i32, now_ms: u64) {
         let Some(known) = self.known[id.class.index()].get_mut(id.partition.0 as usize) else {
             return;
         };
         known.leader = Some(broker);
+        known.answered_ms = now_ms;
         if self.open.is_empty() {
             return;
         }
@@ -108,31 +109,22 @@ impl Breaker {
         }
     }
 
-    /// Begins a look at what is in flight: [`Breaker::see`] each record, then [`Breaker::judge`].
+    /// Begins a look at what is in flight: [`Breaker::see`] each partition, then [`Breaker::judge`].
     pub fn look(&mut self) {
-        self.known.iter_mut().flatten().for_each(|known| known.seen = Seen::default());
+        self.known.iter_mut().flatten().for_each(|known| known.flying_ms = None);
     }
 
-    /// One record in flight.
+    /// librdkafka has records of a partition, the oldest for so long. Not those that wait for their
+    /// turn: they say nothing about the broker.
     pub fn see(&mut self, id: PartitionId, since_ms: u64) {
         if let Some(known) = self.known[id.class.index()].get_mut(id.partition.0 as usize) {
-            known.seen.count += 1;
-            known.seen.oldest_ms =
-                Some(known.seen.oldest_ms.map_or(since_ms, |oldest| oldest.min(since_ms)));
+            known.flying_ms = Some(since_ms);
         }
     }
 
     /// Ends a look: opens, closes, and sets the gates. How many breakers are open.
     pub fn judge(&mut self, gates: &Gates, now_ms: u64) -> usize {
-        let age = |seen: &Seen| {
-            let age_ms = seen.oldest_ms.map_or(0, |oldest| now_ms.saturating_sub(oldest));
-            Duration::from_millis(age_ms)
-        };
-        let mut led: BTreeMap<Suspect, bool> = BTreeMap::new();
-        for (id, known) in entries(&self.known) {
-            let stuck = age(&known.seen) > OPEN_AFTER;
-            *led.entry(known.suspect(id)).or_default() |= stuck;
-        }
+        let led = self.suspects(now_ms);
         for (suspect, _) in led.iter().filter(|(_, stuck)| **stuck) {
             if self.open.insert(*suspect, false).is_none() {
                 tracing::warn!(?suspect, "kafka does not answer: refusing what goes there");
@@ -150,15 +142,41 @@ impl Breaker {
         self.open.len()
     }
 
+    /// Who could be open: every leader, every partition without one, and what is stuck though its
+    /// leader answers. True where something is stuck.
+    fn suspects(&self, now_ms: u64) -> BTreeMap<Suspect, bool> {
+        let mut answered: BTreeMap<i32, u64> = BTreeMap::new();
+        for (broker, known) in self.known.iter().flatten().filter_map(|it| Some((it.leader?, it))) {
+            let last_ms = answered.entry(broker).or_default();
+            *last_ms = known.answered_ms.max(*last_ms);
+        }
+        let passed =
+            |from_ms: u64, to_ms: u64| Duration::from_millis(to_ms.saturating_sub(from_ms));
+        let mut led: BTreeMap<Suspect, bool> = BTreeMap::new();
+        for (id, known) in entries(&self.known) {
+            let stuck = known.flying_ms.filter(|since| passed(*since, now_ms) > OPEN_AFTER);
+            let alone = stuck.zip(known.leader).is_some_and(|(since_ms, broker)| {
+                answered.get(&broker).is_some_and(|last| passed(since_ms, *last) > ALIVE_AFTER)
+            });
+            if alone {
+                led.insert(Suspect::Partition(id), true);
+            } else {
+                *led.entry(known.suspect(id)).or_default() |= stuck.is_some();
+            }
+        }
+        led
+    }
+
     fn set(&mut self, gates: &Gates, now_ms: u64) {
         let probe_ms = PROBE_INTERVAL.as_millis() as u64;
         for class in Class::ALL {
             for (number, known) in self.known[class.index()].iter_mut().enumerate() {
                 let id = PartitionId { class, partition: Partition(number as u32) };
                 let gate = &gates.0[class.index()][number];
-                if !self.open.contains_key(&known.suspect(id)) {
+                let open = |suspect: Suspect| self.open.contains_key(&suspect);
+                if !open(known.suspect(id)) && !open(Suspect::Partition(id)) {
                     gate.store(CLOSED, Ordering::Relaxed);
-                } else if known.seen.count > 0 {
+                } else if known.flying_ms.is_some() {
                     gate.store(OPEN, Ordering::Relaxed);
                 } else if now_ms.saturating_sub(known.probed_ms) >= probe_ms {
                     known.probed_ms = now_ms;
@@ -203,9 +221,9 @@ mod tests {
     impl Bench {
         fn new() -> Self {
             let mut breaker = Breaker::new(PARTITIONS);
-            breaker.acknowledged(id(0), 1);
-            breaker.acknowledged(id(1), 1);
-            breaker.acknowledged(id(2), 2);
+            breaker.acknowledged(id(0), 1, 0);
+            breaker.acknowledged(id(1), 1, 0);
+            breaker.acknowledged(id(2), 2, 0);
             Self { breaker, gates: Gates::new(PARTITIONS) }
         }
 
@@ -236,7 +254,7 @@ mod tests {
         let mut bench = Bench::new();
         assert_eq!(bench.look(&[(3, 1_000)], 4_000), 1);
         assert_eq!(bench.passes(), [true, true, true, false]);
-        bench.breaker.acknowledged(id(3), 2);
+        bench.breaker.acknowledged(id(3), 2, 0);
         assert_eq!(bench.look(&[], 4_100), 0);
         assert_eq!(bench.passes(), [true; 4]);
     }
@@ -252,7 +270,7 @@ mod tests {
         assert_eq!(bench.passes(), [true, false, true, true]);
         bench.look(&[], 5_500);
         assert_eq!(bench.passes(), [false, true, true, true], "the next in a second");
-        bench.breaker.acknowledged(id(1), 1);
+        bench.breaker.acknowledged(id(1), 1, 0);
         assert_eq!(bench.look(&[], 5_600), 0);
         assert_eq!(bench.passes(), [true; 4]);
     }
@@ -261,7 +279,7 @@ mod tests {
     fn an_answer_does_not_close_while_another_record_is_stuck() {
         let mut bench = Bench::new();
         bench.look(&[(0, 1_000)], 4_000);
-        bench.breaker.acknowledged(id(1), 1);
+        bench.breaker.acknowledged(id(1), 1, 0);
         assert_eq!(bench.look(&[(0, 1_000)], 4_100), 1);
     }
 
@@ -269,10 +287,25 @@ mod tests {
     fn a_partition_that_moved_is_free_and_a_broker_that_leads_nothing_is_forgotten() {
         let mut bench = Bench::new();
         bench.look(&[(0, 1_000), (1, 1_000)], 4_000);
-        bench.breaker.acknowledged(id(0), 2);
+        bench.breaker.acknowledged(id(0), 2, 0);
         assert_eq!(bench.look(&[(1, 1_000)], 4_100), 1);
         assert_eq!(bench.passes(), [true, false, true, true]);
-        bench.breaker.acknowledged(id(1), 2);
+        bench.breaker.acknowledged(id(1), 2, 0);
         assert_eq!(bench.look(&[], 4_200), 0);
+    }
+
+    #[test]
+    fn a_partition_that_is_stuck_while_its_broker_answers_is_refused_alone() {
+        let mut bench = Bench::new();
+        bench.breaker.acknowledged(id(1), 1, 2_900);
+        assert_eq!(bench.look(&[(0, 1_000)], 3_500), 1);
+        assert_eq!(bench.passes(), [false, true, true, true]);
+        // The broker falls silent as well: for what is in flight to it since.
+        assert_eq!(bench.look(&[(0, 1_000), (1, 3_000)], 5_100), 2);
+        assert_eq!(bench.passes(), [false, false, true, true]);
+        bench.breaker.acknowledged(id(1), 1, 5_200);
+        bench.breaker.acknowledged(id(0), 1, 5_200);
+        assert_eq!(bench.look(&[], 5_300), 0);
+        assert_eq!(bench.passes(), [true; 4]);
     }
 }

@@ -17,6 +17,19 @@ use super::waiting::Waiting;
 use crate::log::NewRecord;
 use crate::position::{Class, Partition, PartitionId};
 
+/// A partition whose records wait longer than this for their turn is given more than it takes: it
+/// refuses what comes, so that it neither answers late nor fills the room of all the others.
+const WAIT_MAX: Duration = Duration::from_secs(2);
+
+/// A moment on both clocks that a lane goes by.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Moment {
+    /// By which librdkafka lingers.
+    pub at: Instant,
+    /// The producer's own clock, by which ages are judged.
+    pub clock_ms: u64,
+}
+
 /// When a batch takes more records.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Boarding {
@@ -32,8 +45,8 @@ pub(super) struct Lane {
     /// Records that librdkafka has and has not reported.
     aboard: usize,
     aboard_bytes: usize,
-    /// When the batch began to take records; none while it takes no more.
-    since: Option<Instant>,
+    /// When the first of them went; none while there are none.
+    since: Option<Moment>,
     pub waiting: Waiting,
 }
 
@@ -44,24 +57,33 @@ pub(super) enum Turn {
     Now,
     /// It waits for the reports of the batch that is under way.
     Later,
+    /// Too many wait already.
+    Full,
 }
 
 impl Lane {
     /// Whether a record of so many bytes goes now.
-    pub fn turn(&self, bytes: usize, boarding: &Boarding, now: Instant) -> Turn {
-        let joins = |since| {
-            now.saturating_duration_since(since) < boarding.window
+    pub fn turn(&self, bytes: usize, boarding: &Boarding, now: Moment) -> Turn {
+        let joins = |since: Moment| {
+            now.at.saturating_duration_since(since.at) < boarding.window
                 && self.aboard_bytes + bytes <= boarding.bytes_max
         };
-        match (self.waiting.is_empty(), self.aboard, self.since) {
-            (true, 0, _) => Turn::Now,
-            (true, _, Some(since)) if joins(since) => Turn::Now,
+        let age = |since_ms| Duration::from_millis(now.clock_ms.saturating_sub(since_ms));
+        match (self.waiting.oldest_ms(), self.aboard, self.since) {
+            (None, 0, _) => Turn::Now,
+            (None, _, Some(since)) if joins(since) => Turn::Now,
+            (Some(oldest_ms), ..) if age(oldest_ms) > WAIT_MAX => Turn::Full,
             _ => Turn::Later,
         }
     }
 
+    /// Since when librdkafka has records of the partition, on the producer's clock.
+    pub fn aboard_ms(&self) -> Option<u64> {
+        self.since.map(|since| since.clock_ms)
+    }
+
     /// librdkafka has taken a record.
-    pub fn boarded(&mut self, bytes: usize, now: Instant) {
+    pub fn boarded(&mut self, bytes: usize, now: Moment) {
         if self.aboard == 0 {
             self.since = Some(now);
             self.aboard_bytes = 0;
@@ -86,7 +108,7 @@ impl Lane {
         &mut self,
         id: PartitionId,
         boarding: &Boarding,
-        now: Instant,
+        now: Moment,
         mut go: impl FnMut(&NewRecord<'_>, usize) -> bool,
     ) {
         let mut waiting = std::mem::take(&mut self.waiting);
@@ -154,11 +176,16 @@ mod tests {
         NewRecord { id: ID, timestamp: Millis(1), key: b"", value, headers: &[] }
     }
 
+    fn moment(at: Instant) -> Moment {
+        Moment { at, clock_ms: 0 }
+    }
+
     #[test]
     fn a_batch_takes_records_while_its_window_is_open_and_there_is_room() {
-        let (mut lane, start) = (Lane::default(), Instant::now());
-        let soon = start + Duration::from_micros(900);
-        let late = start + Duration::from_millis(1);
+        let (mut lane, begun) = (Lane::default(), Instant::now());
+        let start = moment(begun);
+        let soon = moment(begun + Duration::from_micros(900));
+        let late = moment(begun + Duration::from_millis(1));
         assert_eq!(lane.turn(500, &BOARDING, start), Turn::Now, "the first always goes");
         lane.boarded(50, start);
         assert_eq!(lane.turn(50, &BOARDING, soon), Turn::Now);
@@ -170,9 +197,9 @@ mod tests {
 
     #[test]
     fn nobody_overtakes_those_that_wait() {
-        let (mut lane, start) = (Lane::default(), Instant::now());
+        let (mut lane, start) = (Lane::default(), moment(Instant::now()));
         lane.boarded(1, start);
-        lane.waiting.push(&record(b"first"), 1);
+        lane.waiting.push(&record(b"first"), 1, 0);
         assert_eq!(lane.turn(1, &BOARDING, start), Turn::Later);
         assert!(lane.landed());
         assert_eq!(lane.turn(1, &BOARDING, start), Turn::Later, "they go first");
@@ -180,11 +207,11 @@ mod tests {
 
     #[test]
     fn those_that_wait_go_together_as_far_as_they_fit() {
-        let (mut lane, start) = (Lane::default(), Instant::now());
+        let (mut lane, start) = (Lane::default(), moment(Instant::now()));
         for (word, value) in
             [&b"0123456789"[..], b"refused", b"0123456789", b"x"].iter().enumerate()
         {
-            lane.waiting.push(&record(value), word);
+            lane.waiting.push(&record(value), word, 0);
         }
         let mut gone = Vec::new();
         lane.board(ID, &BOARDING, start, |_, word| {
@@ -195,5 +222,32 @@ mod tests {
         assert!(!lane.waiting.is_empty());
         assert!(!lane.landed());
         assert!(lane.landed(), "the last one's turn has come");
+    }
+
+    #[test]
+    fn a_lane_ages_from_its_boarding_and_not_while_it_waits() {
+        let at = Instant::now();
+        let moment = |clock_ms| Moment { at, clock_ms };
+        let mut lane = Lane::default();
+        assert_eq!(lane.aboard_ms(), None);
+        lane.boarded(1, moment(1_000));
+        lane.waiting.push(&record(b"waits"), 1, 1_100);
+        assert_eq!(lane.aboard_ms(), Some(1_000));
+        assert!(lane.landed());
+        lane.board(ID, &BOARDING, moment(5_000), |_, _| true);
+        assert_eq!(lane.aboard_ms(), Some(5_000), "not since it was handed over");
+        assert!(!lane.landed());
+        assert_eq!(lane.aboard_ms(), None);
+    }
+
+    #[test]
+    fn what_comes_is_refused_while_others_have_waited_for_too_long() {
+        let at = Instant::now();
+        let mut lane = Lane::default();
+        lane.boarded(1, Moment { at, clock_ms: 0 });
+        lane.waiting.push(&record(b"waits"), 1, 1_000);
+        let turn = |clock_ms| lane.turn(1, &BOARDING, Moment { at, clock_ms });
+        assert_eq!(turn(3_000), Turn::Later);
+        assert_eq!(turn(3_001), Turn::Full);
     }
 }

@@ -24,11 +24,11 @@ impl ProducerMetrics {
         Self {
             records: registry.gauge(
                 "shock_kafka_producer_records",
-                "Records that wait for Kafka's acknowledgement now.",
+                "Records that wait for Kafka's acknowledgement now, those that were answered 504 and may still land among them.",
             ),
             breakers_open: registry.gauge(
                 "shock_kafka_breakers_open",
-                "Brokers that do not answer, so that what goes to them is refused at once; a partition that no broker has answered for yet counts by itself.",
+                "Brokers that do not answer, so that what goes to them is refused at once; a partition that no broker has answered for yet, or that alone is stuck, counts by itself.",
             ),
             reports: registry.histogram(
                 "shock_kafka_producer_reports",
@@ -37,7 +37,7 @@ impl ProducerMetrics {
             ),
             replaced: registry.counter(
                 "shock_kafka_producer_replaced_total",
-                "Producer instances given up because of a fatal error or because nothing was delivered any more.",
+                "Producer instances given up because of a fatal error, or because nothing was acknowledged for 30 s, or a batch for 5 min.",
             ),
         }
     }

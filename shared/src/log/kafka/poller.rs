@@ -9,12 +9,14 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use super::KafkaConfig;
-use super::breaker::Breaker;
+use super::breaker::{self, Breaker};
 use super::delivery::{self, Lines};
+use super::lane::Moment;
 use super::native::{Report, Writer};
-use super::producer::{STUCK_AFTER, Shared};
+use super::producer::Shared;
 use super::progress::Progress;
 use super::seat::Seat;
+use super::settings::MESSAGE_TIMEOUT_MS;
 use super::slots::Flight;
 use crate::log::{AppendError, Outcome, Ticket};
 use crate::position::{Class, PartitionId};
@@ -27,6 +29,14 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 const EVENTS_MAX: usize = 64;
 /// The most that a turn adds to the clock: a process that was paused was not there to see.
 const TURN_MAX: Duration = Duration::from_millis(500);
+/// Open records and no report for this long: either no broker answers, and a fresh start costs
+/// nothing, or librdkafka will not deliver any more.
+const STUCK_AFTER: Duration = Duration::from_secs(30);
+/// The longest that a record is kept for a broker that does not answer while others do: far below the
+/// time for which identities are remembered, since the client may have tried again long ago.
+const KEPT_MAX: Duration = Duration::from_secs(300);
+/// The longest wait for what is on its way to brokers that answer, before a purge.
+const LANDING_TIMEOUT: Duration = Duration::from_secs(1);
 /// The longest wait for the reports of a purged instance; a purge answers without the network.
 const PURGE_TIMEOUT: Duration = Duration::from_secs(2);
 /// The pause before another attempt to make an instance.
@@ -43,9 +53,9 @@ pub(super) struct Poller {
     ready: Vec<PartitionId>,
     /// Outcomes of this turn, by seat.
     outcomes: Vec<Vec<(Ticket, Outcome)>>,
-    /// How many they are, and what they count for in bytes.
-    told_records: usize,
-    told_bytes: usize,
+    /// How many records are gone in this turn, and what they count for in bytes.
+    gone_records: usize,
+    gone_bytes: usize,
     /// Reports in all, which shows that the instance delivers.
     settled: u64,
     turned: Instant,
@@ -67,8 +77,8 @@ impl Poller {
             reports: Vec::new(),
             ready: Vec::new(),
             outcomes: Vec::new(),
-            told_records: 0,
-            told_bytes: 0,
+            gone_records: 0,
+            gone_bytes: 0,
             settled: 0,
             turned: now,
             looked: now,
@@ -91,22 +101,27 @@ impl Poller {
                 continue;
             }
             self.looked = now;
-            self.look();
+            let kept = self.look();
             let stalled = progress.stalled(self.settled, self.shared.load.records(), now);
-            if let Some((code, reason)) = writer.client().fatal_error() {
+            let landing = if let Some((code, reason)) = writer.client().fatal_error() {
                 tracing::error!(%code, reason, "kafka producer failed for good, replacing it");
+                Duration::ZERO
             } else if stalled > STUCK_AFTER {
-                tracing::error!("kafka producer delivers nothing any more, replacing it");
+                tracing::warn!("kafka acknowledges nothing, starting with a new producer");
+                Duration::ZERO
+            } else if kept > KEPT_MAX {
+                tracing::warn!("kafka keeps records unanswered, starting with a new producer");
+                LANDING_TIMEOUT
             } else {
                 continue;
-            }
+            };
             drop(writer);
-            self.retire();
+            self.retire(landing);
             if let Some(metrics) = self.shared.metrics.get() {
                 metrics.replaced.inc();
             }
         }
-        self.retire();
+        self.retire(Duration::ZERO);
     }
 
     /// Waits for an event, then takes what else is there.
@@ -132,6 +147,7 @@ impl Poller {
         if let Some(metrics) = self.shared.metrics.get() {
             metrics.reports.observe(self.reports.len() as f64);
         }
+        let now_ms = self.clock_ms();
         let mut reports = std::mem::take(&mut self.reports);
         let mut ready = std::mem::take(&mut self.ready);
         for report in reports.drain(..) {
@@ -139,7 +155,7 @@ impl Poller {
             let id = flight.id;
             let outcome = delivery::outcome(id, &report);
             if outcome.is_ok() && report.broker >= 0 {
-                self.breaker.acknowledged(id, report.broker);
+                self.breaker.acknowledged(id, report.broker, now_ms);
             }
             let Some(mut lane) = self.shared.lanes.of(id).map(Mutex::lock) else { continue };
             if lane.landed() {
@@ -169,7 +185,7 @@ impl Poller {
             drop(lane);
             return self.refuse(words);
         };
-        let now = Instant::now();
+        let now = Moment { at: Instant::now(), clock_ms: self.clock_ms() };
         lane.board(id, &shared.boarding, now, |record, word| match writer.produce(record, word) {
             Ok(()) => true,
             Err(code) => {
@@ -194,31 +210,33 @@ impl Poller {
         self.shared.seats.all().of(word)?.release(word)
     }
 
-    /// Notes an outcome for [`Poller::post`].
+    /// Notes what became of a record that is gone, for [`Poller::post`].
     fn tell(&mut self, word: usize, flight: Flight, outcome: Outcome) {
-        let seat = Seat::number_of(word);
+        self.gone_records += 1;
+        self.gone_bytes += flight.bytes;
+        if let Some(ticket) = flight.ticket {
+            self.note(Seat::number_of(word), ticket, outcome);
+        }
+    }
+
+    fn note(&mut self, seat: usize, ticket: Ticket, outcome: Outcome) {
         if self.outcomes.len() <= seat {
             self.outcomes.resize_with(seat + 1, Vec::new);
         }
-        self.told_records += 1;
-        self.told_bytes += flight.bytes;
-        self.outcomes[seat].push((flight.ticket, outcome));
+        self.outcomes[seat].push((ticket, outcome));
     }
 
     /// Hands the outcomes over.
     fn post(&mut self) {
-        let (records, bytes) = (self.told_records, self.told_bytes);
-        if records == 0 {
-            return;
-        }
-        (self.told_records, self.told_bytes) = (0, 0);
+        let (records, bytes) = (self.gone_records, self.gone_bytes);
+        (self.gone_records, self.gone_bytes) = (0, 0);
         for (seat, outcomes) in self.shared.seats.all().iter().zip(&mut self.outcomes) {
             if !outcomes.is_empty() {
                 seat.mailbox.post(outcomes);
             }
         }
         self.shared.load.give_back(records, bytes);
-        if self.shared.load.is_empty() {
+        if records > 0 && self.shared.load.is_empty() {
             self.shared.idle.notify_waiters();
         }
     }
@@ -235,32 +253,73 @@ impl Poller {
         now
     }
 
-    fn look(&mut self) {
+    /// The clock by which ages are judged.
+    fn clock_ms(&self) -> u64 {
+        self.shared.clock_ms.load(Ordering::Relaxed)
+    }
+
+    /// Whether librdkafka has records that a broker may just be answering.
+    fn is_landing(&self) -> bool {
+        let (now_ms, silent_ms) = (self.clock_ms(), breaker::OPEN_AFTER.as_millis() as u64);
+        let mut since = self.shared.lanes.iter().filter_map(|(_, lane)| lane.lock().aboard_ms());
+        since.any(|since_ms| now_ms.saturating_sub(since_ms) <= silent_ms)
+    }
+
+    /// Judges the brokers, and tells whoever has waited long enough. For how long librdkafka has had
+    /// its oldest record.
+    fn look(&mut self) -> Duration {
+        let now_ms = self.clock_ms();
+        let mut oldest_ms = now_ms;
         self.breaker.look();
-        for seat in self.shared.seats.all().iter() {
-            seat.each(|flight| self.breaker.see(flight.id, flight.since_ms));
+        for (id, lane) in self.shared.lanes.iter() {
+            let Some(since_ms) = lane.lock().aboard_ms() else { continue };
+            self.breaker.see(id, since_ms);
+            oldest_ms = oldest_ms.min(since_ms);
         }
-        let now_ms = self.shared.clock_ms.load(Ordering::Relaxed);
         let open = self.breaker.judge(&self.shared.gates, now_ms);
         if let Some(metrics) = self.shared.metrics.get() {
             metrics.breakers_open.set(open as i64);
             metrics.records.set(self.shared.load.records() as i64);
         }
+        self.expire(now_ms.saturating_sub(MESSAGE_TIMEOUT_MS));
+        Duration::from_millis(now_ms - oldest_ms)
+    }
+
+    /// Refuses what waits behind a silent broker or has waited since before `before_ms`, with all
+    /// that waits behind it. What librdkafka has for so long is told to be unknown, and stays: given
+    /// up alone it could be overtaken by a later one.
+    fn expire(&mut self, before_ms: u64) {
         let shared = Arc::clone(&self.shared);
-        if open > 0 {
-            for (id, lane) in shared.lanes.iter().filter(|(id, _)| !shared.gates.is_closed(*id)) {
-                let words = lane.lock().waiting.words();
-                tracing::debug!(?id, count = words.len(), "refused behind a silent broker");
-                self.refuse(words);
+        for (id, lane) in shared.lanes.iter() {
+            let mut lane = lane.lock();
+            let late = lane.waiting.oldest_ms().is_some_and(|since_ms| since_ms < before_ms);
+            if !late && shared.gates.is_closed(id) {
+                continue;
             }
-            self.post();
+            let words = lane.waiting.words();
+            drop(lane);
+            tracing::debug!(?id, count = words.len(), "refused before their turn came");
+            self.refuse(words);
         }
+        for seat in shared.seats.all().iter() {
+            seat.overdue(before_ms, |ticket| {
+                self.note(seat.number(), ticket, Err(AppendError::Unknown));
+            });
+        }
+        self.post();
     }
 
     /// Stops sends, and has every record of the instance reported. What was queued was not written;
-    /// what was under way may have been.
-    fn retire(&mut self) {
+    /// what was under way may have been. What is on its way to brokers that answer has so long to
+    /// land before.
+    fn retire(&mut self, landing: Duration) {
         let Some(writer) = self.shared.retire() else { return };
+        let deadline = Instant::now() + landing;
+        while self.is_landing() && Instant::now() < deadline {
+            self.collect(&writer, Duration::from_millis(1));
+            self.settle(None);
+            self.tick();
+        }
         writer.purge();
         let deadline = Instant::now() + PURGE_TIMEOUT;
         while !self.shared.load.is_empty() && Instant::now() < deadline {

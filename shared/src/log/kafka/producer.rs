@@ -2,9 +2,11 @@
 //! replacement.
 //!
 //! An append never waits. What librdkafka did not take is refused at once; what it took is settled
-//! by its report and by nothing else. An instance that can deliver no more (a fatal error, or no
-//! report for too long) is purged, serves every report, and is replaced; nothing is ever sent again
-//! by us. The client retries with the same id.
+//! by its report, or told to be unknown when its time is over, and then still keeps its place: a
+//! record is given up together with all others of its instance, so that no later one overtakes it.
+//! An instance that can deliver no more (a fatal error, no report for too long, or a record that was
+//! never reported) is purged, serves every report, and is replaced; nothing is ever sent again by us.
+//! The client retries with the same id.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,7 +20,7 @@ use tokio::sync::Notify;
 use super::breaker::Gates;
 use super::delivery::{self, Lines};
 use super::fitness::Fitness;
-use super::lane::{self, Boarding, Lanes, Turn};
+use super::lane::{self, Boarding, Lanes, Moment, Turn};
 use super::load::Load;
 use super::metrics::ProducerMetrics;
 use super::native::Writer;
@@ -30,10 +32,8 @@ use crate::Shutdown;
 use crate::log::{AppendError, NewRecord, Ticket};
 use crate::position::Class;
 
-/// Open records and no report for this long: librdkafka has broken its own message time-out
-/// ([`settings::MESSAGE_TIMEOUT_MS`], looked at once a second) and will not deliver any more.
-pub(super) const STUCK_AFTER: Duration =
-    Duration::from_millis(settings::MESSAGE_TIMEOUT_MS + 4_000);
+/// Whoever flushes has been told of every record by then: its time, and a second to look.
+const FLUSH_MAX: Duration = Duration::from_millis(settings::MESSAGE_TIMEOUT_MS + 1_000);
 /// How long [`Producer::check_topics`] waits for the first answer of the cluster.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(6);
 
@@ -144,7 +144,7 @@ impl Producer {
 
     /// See [`crate::log::Log::append`].
     pub fn append(&self, record: &NewRecord<'_>, ticket: Ticket) {
-        if let Err((error, ticket)) = self.shared.append(record, ticket) {
+        if let Err((error, Some(ticket))) = self.shared.append(record, ticket) {
             ticket.settle(Err(error));
         }
     }
@@ -164,13 +164,19 @@ impl Producer {
 
     /// See [`crate::log::Log::flush`].
     pub async fn flush(&self) {
-        // Bounded: what is not settled by then belongs to an instance that is being replaced.
-        let _ = tokio::time::timeout(STUCK_AFTER, self.shared.idle()).await;
+        // Bounded: what is not reported by then was told to be unknown, and nobody waits for it.
+        let _ = tokio::time::timeout(FLUSH_MAX, self.shared.idle()).await;
     }
 }
 
 impl Shared {
-    fn append(&self, record: &NewRecord<'_>, ticket: Ticket) -> Result<(), (AppendError, Ticket)> {
+    /// Takes a record, or says why not and gives its ticket back.
+    fn append(
+        &self,
+        record: &NewRecord<'_>,
+        ticket: Ticket,
+    ) -> Result<(), (AppendError, Option<Ticket>)> {
+        let ticket = Some(ticket);
         if !self.fitness.is_fit() || !self.gates.pass(record.id) {
             return Err((AppendError::Unavailable, ticket));
         }
@@ -182,20 +188,23 @@ impl Shared {
         if !self.load.take(bytes) {
             return Err((AppendError::Full, ticket));
         }
-        let since_ms = self.clock_ms.load(Ordering::Relaxed);
-        let flight = Flight { id: record.id, ticket, since_ms, bytes };
+        let now = Moment { at: Instant::now(), clock_ms: self.clock_ms.load(Ordering::Relaxed) };
+        let flight = Flight { id: record.id, ticket, since_ms: now.clock_ms, bytes };
         let taken = self.seats.with_own(|seat| {
             // Before the send: the report may come before it returns.
             let word = seat.keep(flight).map_err(|flight| (AppendError::Full, flight.ticket))?;
-            let now = Instant::now();
             let mut lane = lane.lock();
-            if lane.turn(bytes, &self.boarding, now) == Turn::Later {
-                lane.waiting.push(record, word);
-                return Ok(());
-            }
-            writer.produce(record, word).map_err(|code| {
+            let taken = match lane.turn(bytes, &self.boarding, now) {
+                Turn::Now => writer.produce(record, word).map_err(delivery::not_taken),
+                Turn::Full => Err(AppendError::Full),
+                Turn::Later => {
+                    lane.waiting.push(record, word, now.clock_ms);
+                    return Ok(());
+                }
+            };
+            taken.map_err(|error| {
                 let flight = seat.release(word).expect("what was not taken is not reported");
-                (delivery::not_taken(code), flight.ticket)
+                (error, flight.ticket)
             })?;
             lane.boarded(bytes, now);
             Ok(())
@@ -253,75 +262,4 @@ impl fmt::Debug for Producer {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-    use std::time::Instant;
-
-    use super::*;
-    use crate::clock::Millis;
-    use crate::log::kafka::{Durability, TopicSpec, native};
-    use crate::log::{Acks, Outcome};
-    use crate::position::{Class, Partition, PartitionId};
-
-    /// librdkafka's own broker in memory: each instance of the producer has a fresh one.
-    fn producer() -> Producer {
-        let spec = TopicSpec {
-            partitions: 1,
-            replication: 1,
-            min_insync_replicas: 1,
-            retention_ms: 1,
-            message_bytes_max: 1_000_000,
-        };
-        let config = KafkaConfig {
-            brokers: "127.0.0.1:1".to_owned(),
-            topic_prefix: "events".to_owned(),
-            topics: [spec; 3],
-            durability: Durability::Single,
-            properties: BTreeMap::from([("test.mock.num.brokers".to_owned(), "1".to_owned())]),
-        };
-        Producer::over(&config, Fitness::proven(), Shutdown::new()).expect("librdkafka starts")
-    }
-
-    async fn append(producer: &Producer) -> Outcome {
-        let id = PartitionId { class: Class::Control, partition: Partition(0) };
-        let record =
-            NewRecord { id, timestamp: Millis(1), key: b"acme", value: b"{}", headers: &[] };
-        let acks = Acks::new(1);
-        producer.append(&record, acks.ticket(0));
-        acks.settled().await;
-        acks.outcome(0)
-    }
-
-    #[tokio::test]
-    async fn a_producer_that_fails_for_good_is_replaced_and_nothing_is_sent_again() {
-        let producer = producer();
-        assert!(append(&producer).await.is_ok());
-        let failing = producer.shared.instance().expect("one instance");
-        native::fail(failing.client());
-        // Refused at once, whether the old instance is still in place or none is.
-        assert_eq!(append(&producer).await, Err(AppendError::Unavailable));
-        drop(failing);
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while append(&producer).await.is_err() {
-            assert!(Instant::now() < deadline, "no new instance came");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        producer.flush().await;
-        assert!(producer.shared.load.is_empty());
-    }
-
-    #[tokio::test]
-    async fn a_dropped_producer_settles_what_it_has() {
-        let producer = producer();
-        let id = PartitionId { class: Class::Control, partition: Partition(0) };
-        let acks = Acks::new(500);
-        for index in 0..500 {
-            let record =
-                NewRecord { id, timestamp: Millis(1), key: b"acme", value: b"{}", headers: &[] };
-            producer.append(&record, acks.ticket(index));
-        }
-        drop(producer);
-        let settled = tokio::time::timeout(Duration::from_millis(1), acks.settled()).await;
-        assert!(settled.is_ok(), "the drop returns when every ticket is settled");
-    }
-}
+mod tests;

@@ -13,6 +13,7 @@ use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 use super::mailbox::{self, Mailbox};
 use super::settings::QUEUE_MESSAGES_MAX;
 use super::slots::{Flight, SlotId, Slots};
+use crate::log::Ticket;
 
 /// The word: generation (32 bits), slot (24), seat (8).
 const SEAT_BITS: u32 = 8;
@@ -71,9 +72,12 @@ impl Seat {
         self.slots.lock().abandon()
     }
 
-    /// Looks at every record in flight. Appends of this seat wait meanwhile.
-    pub fn each(&self, look: impl FnMut(&Flight)) {
-        self.slots.lock().iter().for_each(look);
+    /// Takes the tickets of those that were handed over before `before_ms`. Their slots stay taken
+    /// until they are reported. Appends of this seat wait meanwhile.
+    pub fn overdue(&self, before_ms: u64, mut take: impl FnMut(Ticket)) {
+        for flight in self.slots.lock().iter_mut().filter(|flight| flight.since_ms < before_ms) {
+            flight.ticket.take().into_iter().for_each(&mut take);
+        }
     }
 }
 

@@ -15,8 +15,12 @@ use super::{KafkaConfig, KafkaError};
 use crate::position::Class;
 
 /// A record is acknowledged, refused or unknown after this long. The request's deadline must be
-/// longer by more than a second: librdkafka looks for timed-out messages once a second.
+/// longer by more than a second, so that Kafka's word comes first.
 pub const MESSAGE_TIMEOUT_MS: u64 = 8_000;
+/// librdkafka's own time-out, which parts the records of a batch: it looks at each by itself, once a
+/// second. So it never comes; the poller has the time-outs. Not 0, librdkafka's word for none, with
+/// which its averages overflow.
+const NEVER_MS: i32 = i32::MAX;
 
 /// Records that librdkafka holds at most; beyond, an append is refused at once.
 pub(super) const QUEUE_MESSAGES_MAX: usize = 100_000;
@@ -36,7 +40,7 @@ const BATCH_BYTES_MAX: u32 = 1_000_000;
 const BATCH_HEADER_BYTES: u32 = 1_024;
 
 /// librdkafka settings that the guarantees rest on, or that have a key of their own.
-pub const PROPERTIES_RESERVED: [&str; 23] = [
+pub const PROPERTIES_RESERVED: [&str; 25] = [
     "acks",
     "allow.auto.create.topics",
     "enable.partition.eof",
@@ -45,6 +49,8 @@ pub const PROPERTIES_RESERVED: [&str; 23] = [
     "enable.gapless.guarantee",
     "message.timeout.ms",
     "delivery.timeout.ms",
+    "message.send.max.retries",
+    "retries",
     "transactional.id",
     "partitioner",
     "bootstrap.servers",
@@ -86,7 +92,8 @@ pub fn producer(config: &KafkaConfig) -> Result<ClientConfig, KafkaError> {
         .set("enable.idempotence", "true")
         .set("acks", "all")
         .set("max.in.flight.requests.per.connection", "5")
-        .set("message.timeout.ms", MESSAGE_TIMEOUT_MS.to_string());
+        .set("message.send.max.retries", i32::MAX.to_string())
+        .set("message.timeout.ms", NEVER_MS.to_string());
     Ok(client)
 }
 

@@ -12,8 +12,8 @@ use crate::position::PartitionId;
 pub(super) struct Flight {
     /// Its partition.
     pub id: PartitionId,
-    /// Who waits for it.
-    pub ticket: Ticket,
+    /// Who waits for it; none once it was told that the record's time is over.
+    pub ticket: Option<Ticket>,
     /// When it was handed over, on the producer's own clock.
     pub since_ms: u64,
     /// What it counts for against the bound in bytes.
@@ -106,10 +106,10 @@ impl Slots {
     }
 
     /// The flights that are kept, in no order.
-    pub fn iter(&self) -> impl Iterator<Item = &Flight> {
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Flight> {
         // Mostly there are none, and the slots once used may be many.
-        let used = if self.open == 0 { &[][..] } else { &self.slots[..] };
-        used.iter().filter_map(|slot| match &slot.state {
+        let used = if self.open == 0 { &mut [][..] } else { &mut self.slots[..] };
+        used.iter_mut().filter_map(|slot| match &mut slot.state {
             State::Taken(flight) => Some(flight),
             State::Free { .. } => None,
         })
@@ -125,7 +125,7 @@ mod tests {
     const ID: PartitionId = PartitionId { class: Class::Control, partition: Partition(3) };
 
     fn flight(acks: &Acks, index: usize) -> Flight {
-        Flight { id: ID, ticket: acks.ticket(index), since_ms: index as u64, bytes: 1 }
+        Flight { id: ID, ticket: Some(acks.ticket(index)), since_ms: index as u64, bytes: 1 }
     }
 
     #[test]
@@ -133,16 +133,21 @@ mod tests {
         let mut slots = Slots::new();
         let acks = Acks::new(2);
         let first = slots.keep(flight(&acks, 0)).expect("room");
-        slots.release(first).expect("kept").ticket.settle(Err(AppendError::Unknown));
+        slots
+            .release(first)
+            .expect("kept")
+            .ticket
+            .expect("nobody was told")
+            .settle(Err(AppendError::Unknown));
         let second = slots.keep(flight(&acks, 1)).expect("room");
         assert_eq!(second.index, first.index, "the slot is used again");
         assert!(slots.release(first).is_none(), "the first record's report comes once more");
         let position = Position { id: ID, offset: Offset(7) };
-        slots.release(second).expect("kept").ticket.settle(Ok(position));
+        slots.release(second).expect("kept").ticket.expect("nobody was told").settle(Ok(position));
         assert!(slots.release(second).is_none());
         assert_eq!(acks.outcome(0), Err(AppendError::Unknown));
         assert_eq!(acks.outcome(1), Ok(position));
-        assert_eq!(slots.iter().count(), 0);
+        assert_eq!(slots.iter_mut().count(), 0);
     }
 
     #[test]
@@ -161,8 +166,8 @@ mod tests {
         let refused = slots.keep(flight(&acks, QUEUE_MESSAGES_MAX)).expect_err("full");
         slots.release(ids[9]).expect("kept");
         assert_eq!(slots.keep(refused).expect("room").index, 9);
-        assert_eq!(slots.iter().count(), QUEUE_MESSAGES_MAX);
+        assert_eq!(slots.iter_mut().count(), QUEUE_MESSAGES_MAX);
         assert_eq!(slots.abandon().len(), QUEUE_MESSAGES_MAX);
-        assert_eq!(slots.iter().count(), 0);
+        assert_eq!(slots.iter_mut().count(), 0);
     }
 }

@@ -25,6 +25,7 @@ pub(super) struct Waiting {
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     word: usize,
+    since_ms: u64,
     timestamp: Millis,
     key: usize,
     value: usize,
@@ -39,8 +40,13 @@ impl Waiting {
         self.gone == self.entries.len()
     }
 
+    /// When the one that waits longest came, on the producer's clock.
+    pub fn oldest_ms(&self) -> Option<u64> {
+        self.entries.get(self.gone).map(|entry| entry.since_ms)
+    }
+
     /// Copies a record behind the others.
-    pub fn push(&mut self, record: &NewRecord<'_>, word: usize) {
+    pub fn push(&mut self, record: &NewRecord<'_>, word: usize, since_ms: u64) {
         assert!(record.headers.len() <= HEADERS_MAX, "a record of ours has no more headers");
         self.bytes.extend_from_slice(record.key);
         self.bytes.extend_from_slice(record.value);
@@ -52,6 +58,7 @@ impl Waiting {
         }
         self.entries.push(Entry {
             word,
+            since_ms,
             timestamp: record.timestamp,
             key: record.key.len(),
             value: record.value.len(),
@@ -138,13 +145,13 @@ mod tests {
     #[test]
     fn records_come_back_whole_and_in_order_and_the_rest_stays() {
         let mut waiting = Waiting::default();
-        waiting.push(&record(b"a", &[("ce_id", b"1"), ("", b"")]), 10);
-        waiting.push(&record(b"", &[]), 11);
-        waiting.push(&record(b"c", &[("x", b"\xff")]), 12);
+        waiting.push(&record(b"a", &[("ce_id", b"1"), ("", b"")]), 10, 0);
+        waiting.push(&record(b"", &[]), 11, 0);
+        waiting.push(&record(b"c", &[("x", b"\xff")]), 12, 0);
         assert_eq!(drained(&mut waiting, 1), [("a".to_owned(), 10, 2)]);
 
         assert!(!waiting.is_empty());
-        waiting.push(&record(b"d", &[]), 13);
+        waiting.push(&record(b"d", &[]), 13, 0);
         let rest = [(String::new(), 11, 0), ("c".to_owned(), 12, 1), ("d".to_owned(), 13, 0)];
         assert_eq!(drained(&mut waiting, 9), rest);
         assert!(waiting.is_empty());
@@ -154,7 +161,7 @@ mod tests {
     fn headers_come_back_as_they_were() {
         let mut waiting = Waiting::default();
         let headers: [(&str, &[u8]); 2] = [("ce_id", b"\x00\xfe"), ("ce_id", b"")];
-        waiting.push(&record(b"a", &headers), 1);
+        waiting.push(&record(b"a", &headers), 1, 0);
         waiting.drain(ID, |record, _| {
             assert_eq!(record.headers, headers);
             true
@@ -167,7 +174,7 @@ mod tests {
         // One more waits after each round than before: they never all go.
         for round in 0..20 {
             for word in 0..=GONE_MIN {
-                waiting.push(&record(&value, &[]), word);
+                waiting.push(&record(&value, &[]), word, 0);
             }
             assert_eq!(drained(&mut waiting, GONE_MIN).len(), GONE_MIN);
             assert!(waiting.bytes.len() <= 4 * GONE_MIN * 104, "round {round}");
@@ -178,10 +185,23 @@ mod tests {
     }
 
     #[test]
+    fn the_oldest_is_the_first_that_has_not_gone() {
+        let mut waiting = Waiting::default();
+        assert_eq!(waiting.oldest_ms(), None);
+        waiting.push(&record(b"a", &[]), 1, 5);
+        waiting.push(&record(b"b", &[]), 2, 7);
+        assert_eq!(waiting.oldest_ms(), Some(5));
+        drained(&mut waiting, 1);
+        assert_eq!(waiting.oldest_ms(), Some(7));
+        drained(&mut waiting, 1);
+        assert_eq!(waiting.oldest_ms(), None);
+    }
+
+    #[test]
     fn words_are_all_that_is_left_to_refuse() {
         let mut waiting = Waiting::default();
         for word in 0..3 {
-            waiting.push(&record(b"x", &[]), word);
+            waiting.push(&record(b"x", &[]), word, 0);
         }
         drained(&mut waiting, 1);
         assert_eq!(waiting.words(), [1, 2]);
