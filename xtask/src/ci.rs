@@ -28,9 +28,20 @@ pub fn run(no_test: bool) -> Result<()> {
         command::run(deny.args(["check", "--hide-inclusion-graph", "bans", "licenses", "sources"]))
     })?;
     stages.run("fuzz", || fuzz::run(FUZZ_SECONDS, &[], None, fuzz::Seed::Fixed))?;
+    stages.run("loom", loom)?;
     stages.run("tidy", tidy::run)?;
     stages.run("generated docs are current", || docs::run(docs::Mode::Check))?;
     stages.finish()
+}
+
+/// Every interleaving of a bucket's atomics. Its own target directory: the flag would build the others
+/// again.
+fn loom() -> Result<()> {
+    let mut test = workspace::cargo();
+    test.args(["test", "--release", "-p", "control", "--test", "loom"])
+        .env("RUSTFLAGS", "--cfg loom")
+        .env("CARGO_TARGET_DIR", workspace::target_dir().join("loom"));
+    command::run(&mut test)
 }
 
 fn cargo(args: &[&str]) -> Result<()> {

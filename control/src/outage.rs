@@ -1,0 +1,142 @@
+//! An outage is not an overload: capacity that is gone is not a capacity of zero to be limited to.
+//!
+//! While it lasts, the class goes on at up to the rate it had, until the budget is used; then at the
+//! rate that what is left in the log allows. What it leaves behind is not held against the producers
+//! afterwards: the loop's setpoint is raised by it and comes down as it drains.
+
+use crate::number::{amount, weight};
+use crate::time::Nanos;
+
+/// Over how long the last rate is the highest seen, s.
+const PEAK_OVER_S: f64 = 60.0;
+
+/// Whether there is a capacity to be measured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Flow {
+    /// The writer works.
+    #[default]
+    Running,
+    /// The writer's breaker is open, or the database fails.
+    StoreGone,
+    /// The owner is dead, silent, or being replaced.
+    OwnerGone,
+}
+
+/// An outage's state.
+#[derive(Clone, Debug, Default)]
+pub struct Outage {
+    /// Since when capacity is gone.
+    since: Option<Nanos>,
+    /// The highest admitted rate lately; stands still in an outage.
+    peak_per_s: f64,
+    /// The drain time that outages have left behind, s.
+    inherited_s: f64,
+}
+
+/// What an outage allows.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Allowed {
+    /// The limit, events/s.
+    pub limit_per_s: f64,
+    /// The budget is used up.
+    pub spent: bool,
+}
+
+impl Outage {
+    /// Learns the admitted rate while capacity is there, and what an outage that just ended has left
+    /// behind.
+    pub fn running(&mut self, admitted_per_s: f64, drain_s: f64, dt_s: f64) {
+        let fallen = self.peak_per_s * (1.0 - weight(dt_s, PEAK_OVER_S));
+        self.peak_per_s = amount(admitted_per_s, 0.0).max(fallen);
+        if self.since.take().is_some() {
+            self.inherited_s = drain_s;
+        }
+        self.inherited_s = self.inherited_s.min(amount(drain_s, 0.0));
+    }
+
+    /// What is allowed while capacity is gone: what was admitted before with its headroom, and never
+    /// less than what could be served before.
+    pub fn gone(
+        &mut self,
+        now: Nanos,
+        before_per_s: f64,
+        room: Option<f64>,
+        budget: OutageBudget,
+    ) -> Allowed {
+        let since = *self.since.get_or_insert(now);
+        let held_per_s = (self.peak_per_s * budget.headroom).max(before_per_s);
+        let spent = now.seconds_since(since) >= budget.seconds;
+        // What is left must last for as long again. Without a known room, half of what was.
+        let rest_per_s =
+            room.map_or(held_per_s / 2.0, |room| amount(room, 0.0) / budget.seconds.max(1.0));
+        // A log that is full before its time ends the absorbing, too.
+        let full = room.is_some_and(|room| room <= 0.0);
+        let limit_per_s = if spent || full { held_per_s.min(rest_per_s) } else { held_per_s };
+        Allowed { limit_per_s, spent: spent || full }
+    }
+
+    /// By how much the setpoint is raised, s.
+    pub const fn inherited_s(&self) -> f64 {
+        self.inherited_s
+    }
+
+    /// Since when capacity is gone.
+    pub const fn since(&self) -> Option<Nanos> {
+        self.since
+    }
+}
+
+/// What an outage may use.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct OutageBudget {
+    /// For how long, s.
+    pub seconds: f64,
+    /// Over the last rate.
+    pub headroom: f64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BUDGET: OutageBudget = OutageBudget { seconds: 1800.0, headroom: 1.2 };
+
+    #[test]
+    fn it_goes_on_at_the_last_rate_until_the_budget_is_used() {
+        let mut outage = Outage::default();
+        for _ in 0..100 {
+            outage.running(8000.0, 0.0, 0.5);
+        }
+        let mut at = |seconds: u64, room| {
+            outage.gone(Nanos::from_millis(seconds * 1000), 5000.0, room, BUDGET)
+        };
+        assert_eq!(at(100, Some(1e9)), Allowed { limit_per_s: 9600.0, spent: false });
+        assert_eq!(at(1899, Some(1e9)), Allowed { limit_per_s: 9600.0, spent: false });
+        assert_eq!(at(1900, Some(1.8e6)), Allowed { limit_per_s: 1000.0, spent: true });
+        assert_eq!(at(2500, Some(0.0)), Allowed { limit_per_s: 0.0, spent: true });
+        assert_eq!(at(2500, Some(1e12)), Allowed { limit_per_s: 9600.0, spent: true });
+    }
+
+    #[test]
+    fn a_quiet_class_may_still_use_what_could_be_served() {
+        let mut outage = Outage::default();
+        outage.running(10.0, 0.0, 0.5);
+        let allowed = outage.gone(Nanos(0), 5000.0, None, BUDGET);
+        assert_eq!(allowed.limit_per_s.to_bits(), 5000.0_f64.to_bits());
+    }
+
+    #[test]
+    fn what_it_leaves_behind_is_excused_until_it_is_drained() {
+        let mut outage = Outage::default();
+        outage.running(8000.0, 0.2, 0.5);
+        assert!(outage.inherited_s().abs() < f64::EPSILON);
+        outage.gone(Nanos(0), 20_000.0, None, BUDGET);
+        outage.running(8000.0, 48.0, 0.5);
+        assert!((outage.inherited_s() - 48.0).abs() < 1e-9);
+        outage.running(8000.0, 20.0, 0.5);
+        outage.running(8000.0, 30.0, 0.5);
+        assert!((outage.inherited_s() - 20.0).abs() < 1e-9, "an overload is not excused");
+        outage.running(8000.0, 0.0, 0.5);
+        assert!(outage.inherited_s().abs() < 1e-9);
+    }
+}
