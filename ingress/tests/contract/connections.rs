@@ -67,6 +67,40 @@ async fn a_slow_body_is_408() {
     server.stop().await;
 }
 
+/// A body may take its whole time only at a pace: whoever sends a byte now and then is told early,
+/// and whoever keeps the pace is waited for.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_has_a_pace() {
+    let server = Fixture::start_with(|config| {
+        config.body_timeout = Duration::from_secs(30);
+        config.edge.body_bytes_per_s_min = 1_024;
+    });
+    let started = Instant::now();
+    let trickled = async |piece: usize, whole: usize| {
+        let body = [EVENT.as_bytes(), &vec![b' '; whole - EVENT.len()]].concat();
+        let bytes = Post::json(body).bytes();
+        let (head, body) = bytes.split_at(bytes.len() - whole);
+        let mut connection = Connection::open(server.address).await;
+        connection.write(head).await;
+        for piece in body.chunks(piece) {
+            if started.elapsed() > Duration::from_secs(8) {
+                break;
+            }
+            connection.write(piece).await;
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        (connection.answer().await.expect("an answer"), started.elapsed())
+    };
+    // 1,000 bytes of 6,000 in the first seconds, and 70 times 300 bytes in seven.
+    let ((slow, slow_after), (steady, _)) =
+        tokio::join!(trickled(10, 6_000), trickled(300, 21_000));
+    slow.problem(408, "body_timeout");
+    assert!(slow_after < Duration::from_secs(15), "long before the body's whole time");
+    assert_eq!(steady.status, 202);
+    assert_eq!(server.log.records().len(), 1);
+    server.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_in_chunks_is_bounded_as_it_comes() {
     let server = Fixture::start();

@@ -10,6 +10,8 @@ mod connections;
 mod edge;
 mod faults;
 mod fixture;
+mod floods;
+mod frames;
 mod framing;
 mod json;
 mod refused;

@@ -172,6 +172,14 @@ impl Cluster {
         self.ingress.take().context("the ingress is not running")?.process.kill().await
     }
 
+    /// Waits until the ingress ended by itself, behind a signal; it has to end with code 0.
+    pub async fn ingress_ended(&mut self) -> anyhow::Result<()> {
+        let mut member = self.ingress.take().context("the ingress is not running")?;
+        let status = member.process.ended().await?;
+        ensure!(status.success(), "the ingress ended with {status}");
+        Ok(())
+    }
+
     /// `kill -9` of a consumer.
     pub async fn consumer_kill(&mut self, index: usize) -> anyhow::Result<()> {
         let member = self.consumers[index].take();
