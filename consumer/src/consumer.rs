@@ -18,6 +18,7 @@ use shared::log::{Change, Subscription};
 use shared::metrics::Registry;
 use shared::position::PartitionId;
 use shared::route::Router;
+use shared::skew::{Other, Skew};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{self, JoinError, JoinSet};
 use tokio::time::Instant;
@@ -25,6 +26,7 @@ use tracing::{debug, error, info, warn};
 
 use crate::backoff::Backoff;
 use crate::bucket::Width;
+use crate::clocks;
 use crate::failure::StoreError;
 use crate::log_limit::LogLimits;
 use crate::metrics::Metrics;
@@ -110,6 +112,7 @@ impl Consumer {
             metrics: Metrics::new(registry),
             log_limits: LogLimits::default(),
             width: Width::of_window(config.dedupe_window),
+            skew: Skew::new(Other::Database, config.clock_skew_max, registry, &health),
         };
         Self {
             shared: Arc::new(shared),
@@ -130,6 +133,7 @@ impl Consumer {
         // Beside the log's changes, not before them: a rebalance must not wait for a database, and
         // what was taken away meanwhile must not be claimed when the database is back.
         let mut check = pin!(check(Arc::clone(&self.shared), self.health.clone()));
+        let mut clocks = pin!(clocks::watch(Arc::clone(&self.shared)));
         let mut tick = tokio::time::interval(TICK);
         loop {
             heartbeat.beat();
@@ -148,6 +152,7 @@ impl Consumer {
                 }
                 Some(request) = self.requests.1.recv() => self.answer(request),
                 Some(ended) = self.workers.join_next_with_id() => self.ended(ended),
+                never = &mut clocks => match never {},
                 _ = tick.tick() => {}
             }
             self.start_due();
@@ -344,6 +349,7 @@ async fn check(shared: Arc<Shared>, health: Health) -> Result<(), ConsumerError>
             Err(_) => Err(StoreError::timed_out().into()),
         };
         let Err(error) = checked else {
+            clocks::compare(&shared).await;
             health.set("store", Ok(()));
             return Ok(());
         };

@@ -13,6 +13,7 @@
 pub mod backoff;
 pub mod batch;
 pub mod bucket;
+mod clocks;
 mod consumer;
 pub mod failure;
 pub mod log_limit;

@@ -196,6 +196,14 @@ impl Store {
         each!(self, store => store.seed(id, owner, first).await)
     }
 
+    /// The database's time; `None` where it has no other clock than ours.
+    pub async fn time(&self) -> Result<Option<Millis>, StoreError> {
+        match self {
+            Self::Postgres(store) => store.time().await.map(Some),
+            Self::Sqlite(_) => Ok(None),
+        }
+    }
+
     /// Fence and position of a partition.
     pub async fn stored(&self, id: PartitionId) -> Result<Option<Stored>, StoreError> {
         each!(self, store => store.stored(id).await)

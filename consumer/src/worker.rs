@@ -22,6 +22,7 @@ use shared::health::Heartbeat;
 use shared::log::{ReadBounds, ReadError, Reader, Record};
 use shared::position::{Offset, PartitionId};
 use shared::route::Router;
+use shared::skew::Skew;
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{debug, error, warn};
 
@@ -57,6 +58,8 @@ pub struct Shared {
     pub log_limits: LogLimits,
     /// The width of the buckets, settled with the store.
     pub width: Width,
+    /// Whether our clock agrees with the database's.
+    pub skew: Skew,
 }
 
 /// What became of a batch.
@@ -136,6 +139,11 @@ impl Worker {
             }
             if *self.stop.borrow() {
                 return Err(End::Stopped);
+            }
+            if !self.shared.skew.agrees() {
+                // What is read is kept: which records are plausible is not for this clock to say.
+                self.wait().await?;
+                continue;
             }
 
             let started = Instant::now();

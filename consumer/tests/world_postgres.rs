@@ -7,12 +7,14 @@ mod suite;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use consumer::Store;
 use consumer::batch::{Batch, Context};
 use consumer::bucket::Width;
 use consumer::store::PostgresStore;
 use shared::Shutdown;
+use shared::clock::Clock;
 use shared::config::PostgresConfig;
 use shared::health::Health;
 use shared::metrics::Registry;
@@ -94,6 +96,34 @@ async fn a_backend_killed_in_mid_statement_costs_nothing() {
     assert_eq!(bench.count(EVENTS).await, 6);
     assert_eq!(bench.count("select count(*) from pipeline.parked").await, 0);
     assert!(running.metric("shock_consumer_retries_total") >= 1);
+    running.stop().await;
+}
+
+/// A consumer whose clock is off would park every record as implausible, and parked is final.
+#[tokio::test]
+async fn a_clock_that_is_off_applies_and_parks_nothing() {
+    let mut bench = Bench::new(postgres().await).await;
+    bench.config.clock_skew_max = Duration::from_secs(3_600);
+    let now = Clock::System.now();
+    for n in 0..3 {
+        bench.event(FIRST, now, &format!("e-{n}"), n);
+    }
+    let running = bench.start().await;
+    bench
+        .until("the partition is claimed", async || {
+            bench.base.positions().await.contains_key(&FIRST)
+        })
+        .await;
+    let why = running.health.ready().expect_err("not ready");
+    assert!(why.contains("off the database's (behind)"), "{why}");
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(bench.count(EVENTS).await, 0);
+    assert_eq!(bench.count("select count(*) from pipeline.parked").await, 0);
+
+    bench.clock.advance(now.0 - NOON.0);
+    bench.until_drained().await;
+    assert_eq!(bench.count(EVENTS).await, 3);
+    assert_eq!(running.health.ready(), Ok(()));
     running.stop().await;
 }
 

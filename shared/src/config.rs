@@ -167,6 +167,8 @@ pub struct IngressConfig {
     pub request_timeout: Duration,
     /// A drain lets requests in flight finish for so long.
     pub drain_timeout: Duration,
+    /// How far our clock may be from Kafka's.
+    pub clock_skew_max: Duration,
     /// What bounds connections, and who they are from.
     pub edge: EdgeConfig,
     /// What is known of the types that may be posted.
@@ -302,4 +304,6 @@ pub struct ConsumerConfig {
     pub retry_backoff_max: Duration,
     /// A drain lets the running batch finish for so long.
     pub drain_timeout: Duration,
+    /// How far our clock may be from the database's.
+    pub clock_skew_max: Duration,
 }

@@ -16,6 +16,7 @@ pub mod log;
 pub mod metrics;
 pub mod position;
 pub mod route;
+pub mod skew;
 pub mod tenant;
 
 pub use tokio_util::sync::CancellationToken as Shutdown;

@@ -11,6 +11,8 @@ mod books;
 mod breaker;
 #[path = "world_kafka/broker.rs"]
 mod broker;
+#[path = "world_kafka/clock.rs"]
+mod clock;
 #[path = "world_kafka/group.rs"]
 mod group;
 #[path = "world_kafka/leader.rs"]

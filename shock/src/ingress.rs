@@ -8,8 +8,9 @@ use shared::config::reload::Refused;
 use shared::config::{Backend, Config, Insecure, Loaded, Purpose, Sources};
 use shared::health::Health;
 use shared::log::Log;
-use shared::log::kafka::{Producer, ProducerMetrics};
+use shared::log::kafka::{ClockProbe, Producer, ProducerMetrics};
 use shared::metrics::Registry;
+use shared::skew::{Other, Skew};
 use shared::{Shutdown, admin};
 
 use crate::cli::IngressOptions;
@@ -47,6 +48,8 @@ async fn serve(loaded: Loaded, sources: Sources) -> anyhow::Result<()> {
     let registry = Arc::new(Registry::new());
     producer.observe(ProducerMetrics::new(&registry));
     let health = Health::new(Clock::System);
+    let skew = Skew::new(Other::Kafka, config.ingress.clock_skew_max, &registry, &health);
+    ClockProbe::start(kafka, skew, &health, shutdown.clone())?;
     let ingress = Ingress::bind(
         &config.ingress,
         config.router.clone(),

@@ -16,6 +16,7 @@ fn reference() -> String {
     let registry = Registry::new();
     shared::config::reload::Metrics::new(&registry);
     ingress::describe(&registry);
+    shared::skew::family(&registry);
     shared::log::kafka::ProducerMetrics::new(&registry);
     consumer::metrics::Metrics::new(&registry);
     let mut page = String::from(

@@ -179,6 +179,15 @@ impl PostgresStore {
         stored(&lease.settled(row)?)
     }
 
+    pub(super) async fn time(&self) -> Result<Millis, StoreError> {
+        let mut lease = Lease::of(&self.pool).await?;
+        let time =
+            sqlx::query_scalar("select (extract(epoch from clock_timestamp()) * 1000)::bigint")
+                .fetch_one(&mut *lease);
+        let time = tokio::time::timeout(STATEMENT_TIMEOUT, time).await;
+        lease.settled(time).map(Millis)
+    }
+
     pub(super) async fn stored(&self, id: PartitionId) -> Result<Option<Stored>, StoreError> {
         let mut lease = Lease::of(&self.pool).await?;
         let row = sqlx::query(AssertSqlSafe(Arc::clone(&self.sql.stored)))

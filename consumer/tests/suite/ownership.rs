@@ -12,6 +12,7 @@ use shared::health::Health;
 use shared::log::memory::MemoryLog;
 use shared::metrics::Registry;
 use shared::position::{Partition, PartitionId};
+use shared::skew::{Other, Skew};
 use tokio::sync::{mpsc, watch};
 
 use super::base::Base;
@@ -63,6 +64,7 @@ pub async fn a_stopped_worker_claims_nothing(base: Base) {
     bench.drain().await.stop().await;
     let epochs = "select max(epoch) from pipeline.progress where partition = 0";
     let before = bench.count(epochs).await;
+    let health = Health::new(bench.clock.clone());
     let shared = Shared {
         config: bench.config.clone(),
         store: bench.base.store().await,
@@ -71,10 +73,11 @@ pub async fn a_stopped_worker_claims_nothing(base: Base) {
         metrics: Metrics::new(&Registry::new()),
         log_limits: LogLimits::default(),
         width: Width::of_window(bench.config.dedupe_window),
+        skew: Skew::new(Other::Database, Duration::MAX, &Registry::new(), &health),
     };
     let (_stop, stopped) = watch::channel(true);
     let (requests, _asked) = mpsc::channel(1);
-    let heartbeat = Health::new(bench.clock.clone()).heartbeat("worker", Duration::MAX);
+    let heartbeat = health.heartbeat("worker", Duration::MAX);
     let worker = Worker::new(FIRST, Arc::new(shared), requests, stopped, heartbeat);
     assert!(matches!(worker.run().await, End::Stopped));
     assert_eq!(bench.count(epochs).await, before, "nothing is claimed");

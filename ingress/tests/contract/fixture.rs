@@ -181,6 +181,7 @@ fn config(schema: std::path::PathBuf) -> IngressConfig {
         body_timeout: Duration::from_millis(400),
         request_timeout: Duration::from_millis(400),
         drain_timeout: Duration::from_secs(5),
+        clock_skew_max: Duration::from_secs(300),
         edge: edge(),
         schemas: SchemasConfig {
             mode: SchemaMode::Enforce,

@@ -16,7 +16,7 @@ use super::{
     PostgresConfig, Purpose, SchemaMode, SchemasConfig, Sources, UnknownType, edge, entries,
     relations,
 };
-use crate::log::kafka::{Durability, KafkaConfig, PROPERTIES_RESERVED, TopicSpec};
+use crate::log::kafka::{Durability, KafkaConfig, PROPERTIES_RESERVED, Timestamps, TopicSpec};
 use crate::position::Class;
 use crate::route::{ClassRule, Router};
 
@@ -96,6 +96,7 @@ fn topic(settings: &Settings, class: Class) -> TopicSpec {
         min_insync_replicas: u16::try_from(of("min_insync_replicas")).expect(exact),
         retention_ms: of("retention_ms"),
         message_bytes_max: u32::try_from(of("message_bytes_max")).expect(exact),
+        timestamps: Timestamps::Create,
     }
 }
 
@@ -177,6 +178,7 @@ fn ingress(settings: &mut Settings, sources: &Sources, purpose: Purpose) -> Ingr
         body_timeout: milliseconds(settings, "ingress.body_timeout_ms"),
         request_timeout: milliseconds(settings, "ingress.request_timeout_ms"),
         drain_timeout: milliseconds(settings, "ingress.drain_timeout_ms"),
+        clock_skew_max: milliseconds(settings, "clock.skew_ms_max"),
         edge: edge::edge(settings),
         schemas,
         failed_logins_per_minute: NonZeroU32::new(integer(
@@ -202,6 +204,7 @@ fn consumer(settings: &Settings, sources: &Sources) -> ConsumerConfig {
         retry_backoff_min: milliseconds(settings, "consumer.retry_backoff_ms_min"),
         retry_backoff_max: milliseconds(settings, "consumer.retry_backoff_ms_max"),
         drain_timeout: milliseconds(settings, "consumer.drain_timeout_ms"),
+        clock_skew_max: milliseconds(settings, "clock.skew_ms_max"),
     }
 }
 

@@ -7,6 +7,7 @@
 //! a partition begins that no database has a position for.
 
 mod breaker;
+mod clock_probe;
 mod delivery;
 mod fitness;
 mod group;
@@ -32,6 +33,7 @@ mod waiting;
 use std::collections::BTreeMap;
 use std::fmt;
 
+pub use self::clock_probe::ClockProbe;
 pub use self::group::Group;
 pub use self::metrics::ProducerMetrics;
 pub use self::producer::Producer;
@@ -39,6 +41,9 @@ pub use self::reader::PartitionReader;
 pub use self::scanner::Scanner;
 pub use self::settings::{MESSAGE_TIMEOUT_MS, PROPERTIES_RESERVED, producer as producer_settings};
 use crate::position::Class;
+
+/// How long the clock topic keeps its records: nobody reads them.
+const CLOCK_RETENTION_MS: u64 = 60_000;
 
 /// How to reach Kafka.
 #[derive(Clone)]
@@ -79,6 +84,22 @@ impl KafkaConfig {
         format!("{}.{pipeline}", self.topic_prefix)
     }
 
+    /// The name of the topic that tells the brokers' time ([`ClockProbe`]).
+    pub fn clock_topic(&self) -> String {
+        format!("{}-clock", self.topic_prefix)
+    }
+
+    /// What the topic that tells the brokers' time has to be: the last record is all that counts.
+    pub fn clock_spec(&self) -> TopicSpec {
+        TopicSpec {
+            partitions: 1,
+            min_insync_replicas: 1,
+            retention_ms: CLOCK_RETENTION_MS,
+            timestamps: Timestamps::LogAppend,
+            ..*self.spec(Class::Control)
+        }
+    }
+
     /// What the topic of a class has to be.
     pub fn spec(&self, class: Class) -> &TopicSpec {
         &self.topics[class.index()]
@@ -98,6 +119,27 @@ pub struct TopicSpec {
     pub retention_ms: u64,
     /// `max.message.bytes`.
     pub message_bytes_max: u32,
+    /// Whose time its records carry.
+    pub timestamps: Timestamps,
+}
+
+/// `message.timestamp.type`: whose time the records of a topic carry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Timestamps {
+    /// The writer's: an event keeps the time at which the ingress received it.
+    Create,
+    /// The broker's, when it appended the record.
+    LogAppend,
+}
+
+impl Timestamps {
+    /// Kafka's word.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Create => "CreateTime",
+            Self::LogAppend => "LogAppendTime",
+        }
+    }
 }
 
 /// What an acknowledged record survives.

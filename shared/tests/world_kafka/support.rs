@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use shared::clock::Millis;
 use shared::log::kafka::{
-    Durability, Group, KafkaConfig, PartitionReader, Producer, Scanner, TopicSpec, topics,
+    Durability, Group, KafkaConfig, PartitionReader, Producer, Scanner, Timestamps, TopicSpec,
+    topics,
 };
 use shared::log::{Acks, Change, NewRecord, Outcome, ReadBounds, ReadError, Record};
 use shared::position::{Class, Offset, Partition, PartitionId};
@@ -40,6 +41,7 @@ pub fn config_at(brokers: String, partitions: u32) -> KafkaConfig {
         min_insync_replicas: 1,
         retention_ms: 315_360_000_000,
         message_bytes_max: 100_000,
+        timestamps: Timestamps::Create,
     };
     KafkaConfig {
         brokers,

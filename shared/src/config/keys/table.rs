@@ -479,6 +479,12 @@ pub static KEYS: &[Key] = &[
         "A stop lets the running batch finish for so long.",
     ),
     key(
+        "clock.skew_ms_max",
+        integer(100, DAY_MS, Unit::Milliseconds),
+        "300000",
+        "How far this process's clock may be from Kafka's (ingress) or the database's (consumer). Beyond it the ingress is not ready, and the consumer applies nothing until the clocks agree.",
+    ),
+    key(
         "admin.listen",
         Kind::Address,
         "127.0.0.1:9090",

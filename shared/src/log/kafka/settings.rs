@@ -193,6 +193,18 @@ pub(super) fn admin(config: &KafkaConfig) -> Result<ClientConfig, KafkaError> {
     Ok(client)
 }
 
+/// Settings of the client that asks for the brokers' time: one record at a time, at once.
+pub(super) fn clock_probe(config: &KafkaConfig) -> Result<ClientConfig, KafkaError> {
+    let mut client = common(config, "clock");
+    pass_through(&mut client, config)?;
+    client
+        .set("linger.ms", "0")
+        .set("acks", "1")
+        .set("message.timeout.ms", "5000")
+        .set("allow.auto.create.topics", "false");
+    Ok(client)
+}
+
 fn common(config: &KafkaConfig, name: &str) -> ClientConfig {
     let mut client = ClientConfig::new();
     client
@@ -241,7 +253,7 @@ pub(super) fn forward_log(client: &'static str, level: RDKafkaLogLevel, fac: &st
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::kafka::{Durability, TopicSpec};
+    use crate::log::kafka::{Durability, Timestamps, TopicSpec};
 
     fn config(properties: &[(&str, &str)]) -> KafkaConfig {
         let spec = TopicSpec {
@@ -250,6 +262,7 @@ mod tests {
             min_insync_replicas: 2,
             retention_ms: 1,
             message_bytes_max: 500_000,
+            timestamps: Timestamps::Create,
         };
         KafkaConfig {
             brokers: "localhost:1".to_owned(),
@@ -280,8 +293,13 @@ mod tests {
         assert_eq!(member.get("group.id"), Some("events.main"));
         let producer = producer(&config).expect("nothing reserved");
         assert_eq!(producer.get("batch.size"), Some("498976"));
-        for client in [member, producer, scanner(&config).expect("ok"), admin(&config).expect("ok")]
-        {
+        for client in [
+            member,
+            producer,
+            scanner(&config).expect("ok"),
+            admin(&config).expect("ok"),
+            clock_probe(&config).expect("ok"),
+        ] {
             client.create_native_config().expect("librdkafka takes every option");
         }
     }

@@ -19,7 +19,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// What is to be done about each class's topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
-    /// One per class, highest priority first.
+    /// One per class, highest priority first, and the one that tells the brokers' time.
     pub topics: Vec<PlannedTopic>,
 }
 
@@ -69,13 +69,17 @@ impl Plan {
 pub async fn plan(config: &KafkaConfig) -> Result<Plan, KafkaError> {
     let config = config.clone();
     blocking(move || {
-        let found = inspect(&config)?;
-        let topics = Class::ALL
+        let mut wanted: Vec<(String, TopicSpec)> =
+            Class::ALL.map(|class| (config.topic(class), *config.spec(class))).into();
+        wanted.push((config.clock_topic(), config.clock_spec()));
+        let names: Vec<&str> = wanted.iter().map(|(name, _)| name.as_str()).collect();
+        let found = inspect(&config, &names)?;
+        let topics = wanted
             .into_iter()
             .zip(&found)
-            .map(|(class, found)| PlannedTopic {
-                name: config.topic(class),
-                action: action(config.spec(class), found.as_ref()),
+            .map(|((name, spec), found)| PlannedTopic {
+                name,
+                action: action(&spec, found.as_ref()),
             })
             .collect();
         Ok(Plan { topics })
@@ -112,7 +116,7 @@ pub async fn apply(config: &KafkaConfig, plan: &Plan) -> Result<Vec<String>, Kaf
 struct Missing<'a> {
     name: &'a str,
     spec: TopicSpec,
-    properties: [(&'static str, String); 4],
+    properties: [(&'static str, String); PROPERTIES],
 }
 
 impl<'a> Missing<'a> {
@@ -135,7 +139,8 @@ impl<'a> Missing<'a> {
 
 /// Whether the topics give what the producer promises. Blocking; call it from a thread of its own.
 pub(super) fn check(config: &KafkaConfig) -> Result<(), KafkaError> {
-    let found = inspect(config)?;
+    let names = settings::topic_names(config);
+    let found = inspect(config, &names.each_ref().map(String::as_str))?;
     let misfits: Vec<String> = Class::ALL
         .into_iter()
         .zip(&found)
@@ -157,25 +162,31 @@ struct Found {
     retention_ms: String,
     message_bytes_max: String,
     unclean_election: String,
+    timestamps: String,
 }
 
 const MIN_INSYNC_REPLICAS: &str = "min.insync.replicas";
 const RETENTION_MS: &str = "retention.ms";
 const MESSAGE_BYTES_MAX: &str = "max.message.bytes";
 const UNCLEAN_ELECTION: &str = "unclean.leader.election.enable";
+const TIMESTAMPS: &str = "message.timestamp.type";
+/// How many there are.
+const PROPERTIES: usize = 5;
 
-fn properties(spec: &TopicSpec) -> [(&'static str, String); 4] {
+fn properties(spec: &TopicSpec) -> [(&'static str, String); PROPERTIES] {
     [
         (MIN_INSYNC_REPLICAS, spec.min_insync_replicas.to_string()),
         (RETENTION_MS, spec.retention_ms.to_string()),
         (MESSAGE_BYTES_MAX, spec.message_bytes_max.to_string()),
         (UNCLEAN_ELECTION, "false".to_owned()),
+        (TIMESTAMPS, spec.timestamps.name().to_owned()),
     ]
 }
 
 fn action(spec: &TopicSpec, found: Option<&Found>) -> Action {
     let Some(found) = found else { return Action::Create(*spec) };
-    let [min_insync, retention, bytes, unclean] = properties(spec).map(|(_, wanted)| wanted);
+    let [min_insync, retention, bytes, unclean, timestamps] =
+        properties(spec).map(|(_, wanted)| wanted);
     let differences: Vec<Difference> = [
         ("partitions", spec.partitions.to_string(), found.partitions.to_string()),
         ("replication", spec.replication.to_string(), found.replication.to_string()),
@@ -183,6 +194,7 @@ fn action(spec: &TopicSpec, found: Option<&Found>) -> Action {
         (RETENTION_MS, retention, found.retention_ms.clone()),
         (MESSAGE_BYTES_MAX, bytes, found.message_bytes_max.clone()),
         (UNCLEAN_ELECTION, unclean, found.unclean_election.clone()),
+        (TIMESTAMPS, timestamps, found.timestamps.clone()),
     ]
     .into_iter()
     .filter(|(_, wanted, found)| wanted != found)
@@ -219,19 +231,19 @@ fn misfit(spec: &TopicSpec, durability: Durability, found: Option<&Found>) -> Ve
     reasons
 }
 
-/// The topics as they are, by class; `None` for one that is not there. Blocking.
-fn inspect(config: &KafkaConfig) -> Result<[Option<Found>; Class::ALL.len()], KafkaError> {
+/// The topics of these names as they are; `None` for one that is not there. Blocking.
+fn inspect(config: &KafkaConfig, names: &[&str]) -> Result<Vec<Option<Found>>, KafkaError> {
     let admin: AdminClient<DefaultClientContext> = settings::admin(config)?.create()?;
     // All topics: asking for one by name would create it where the brokers create by themselves.
     let metadata = admin.inner().fetch_metadata(None, ANSWER_TIMEOUT)?;
-    let names = settings::topic_names(config);
-    let there = names.each_ref().map(|name| {
+    let there = names.iter().map(|name| {
         metadata
             .topics()
             .iter()
-            .find(|topic| topic.name() == name && !topic.partitions().is_empty())
+            .find(|topic| topic.name() == *name && !topic.partitions().is_empty())
             .map(|topic| (topic.partitions().len(), replication(topic)))
     });
+    let there: Vec<Option<(usize, usize)>> = there.collect();
     let present: Vec<ResourceSpecifier<'_>> = names
         .iter()
         .zip(&there)
@@ -239,9 +251,9 @@ fn inspect(config: &KafkaConfig) -> Result<[Option<Found>; Class::ALL.len()], Ka
         .map(|(name, _)| ResourceSpecifier::Topic(name))
         .collect();
     let mut described = describe(&admin, &present)?.into_iter();
-    Ok(there.map(|there| {
+    let found = there.into_iter().map(|there| {
         let (partitions, replication) = there?;
-        let [min_insync_replicas, retention_ms, message_bytes_max, unclean_election] =
+        let [min_insync_replicas, retention_ms, message_bytes_max, unclean_election, timestamps] =
             described.next()?;
         Some(Found {
             partitions,
@@ -250,8 +262,10 @@ fn inspect(config: &KafkaConfig) -> Result<[Option<Found>; Class::ALL.len()], Ka
             retention_ms,
             message_bytes_max,
             unclean_election,
+            timestamps,
         })
-    }))
+    });
+    Ok(found.collect())
 }
 
 /// The replicas of the partition that has the fewest.
@@ -259,17 +273,17 @@ fn replication(topic: &MetadataTopic) -> usize {
     topic.partitions().iter().map(|partition| partition.replicas().len()).min().unwrap_or(0)
 }
 
-/// The four configuration values of each topic, in the order in which the topics are given.
+/// The configuration values of each topic, in the order in which the topics are given.
 fn describe(
     admin: &AdminClient<DefaultClientContext>,
     topics: &[ResourceSpecifier<'_>],
-) -> Result<Vec<[String; 4]>, KafkaError> {
+) -> Result<Vec<[String; PROPERTIES]>, KafkaError> {
     if topics.is_empty() {
         return Ok(Vec::new());
     }
     let options = AdminOptions::new().request_timeout(Some(ANSWER_TIMEOUT));
     let answer = wait(admin.describe_configs(topics, &options))??;
-    let keys = [MIN_INSYNC_REPLICAS, RETENTION_MS, MESSAGE_BYTES_MAX, UNCLEAN_ELECTION];
+    let keys = [MIN_INSYNC_REPLICAS, RETENTION_MS, MESSAGE_BYTES_MAX, UNCLEAN_ELECTION, TIMESTAMPS];
     answer
         .into_iter()
         .map(|resource| {

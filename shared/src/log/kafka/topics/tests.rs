@@ -1,6 +1,7 @@
 //! What the plan says and what the producer refuses, on topics as Kafka describes them.
 
 use super::*;
+use crate::log::kafka::Timestamps;
 
 const SPEC: TopicSpec = TopicSpec {
     partitions: 96,
@@ -8,6 +9,7 @@ const SPEC: TopicSpec = TopicSpec {
     min_insync_replicas: 2,
     retention_ms: 604_800_000,
     message_bytes_max: 1_048_576,
+    timestamps: Timestamps::Create,
 };
 
 fn found() -> Found {
@@ -18,6 +20,7 @@ fn found() -> Found {
         retention_ms: "604800000".to_owned(),
         message_bytes_max: "1048576".to_owned(),
         unclean_election: "false".to_owned(),
+        timestamps: "CreateTime".to_owned(),
     }
 }
 
@@ -37,7 +40,7 @@ fn what_differs_is_named_and_nothing_else() {
         "e.control    differs  retention.ms is 1, wanted 604800000\n\
          e.telemetry  create   partitions 96, replication 3, min.insync.replicas 2, \
          retention.ms 604800000, max.message.bytes 1048576, \
-         unclean.leader.election.enable false\n"
+         unclean.leader.election.enable false, message.timestamp.type CreateTime\n"
     );
     assert!(!plan.fits());
 }
