@@ -54,7 +54,8 @@ impl Checker<'_> {
                 }
             }
         }
-        if checks.events.is_empty() {
+        // An empty batch is a valid one of CloudEvents (JSON format 1.0.2, section 4).
+        if checks.events.is_empty() && self.shape != Shape::Batch {
             return Err(Reject::Empty);
         }
         checks.mark_duplicates();

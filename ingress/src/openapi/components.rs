@@ -14,11 +14,11 @@ pub(super) fn schema_ref(name: &str) -> Value {
 
 /// The schemas, without the registered ones.
 pub(super) fn schemas(config: &IngressConfig, embedded: &[Embedded]) -> Map<String, Value> {
-    let batch = |item: &str| {
+    let batch = |item: &str, least: usize| {
         json!({
             "type": "array",
             "items": schema_ref(item),
-            "minItems": 1,
+            "minItems": least,
             "maxItems": config.batch_events_max,
         })
     };
@@ -26,9 +26,9 @@ pub(super) fn schemas(config: &IngressConfig, embedded: &[Embedded]) -> Map<Stri
         ("Attribute", attribute()),
         ("Envelope", envelope(config)),
         ("Event", typed(config, embedded, schema_ref("Envelope"))),
-        ("Events", batch("Event")),
+        ("Events", batch("Event", 1)),
         ("CloudEvent", cloud_event()),
-        ("CloudEvents", batch("CloudEvent")),
+        ("CloudEvents", batch("CloudEvent", 0)),
         ("Summary", summary()),
         ("Minted", minted()),
         ("Result", result()),

@@ -171,6 +171,31 @@ async fn every_shape_and_coding_is_read() {
     check("application/json", "br", brotli(&plain()), 1).await;
 }
 
+/// CloudEvents' JSON format has the empty batch as valid in a request; other arrays have to hold one.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_empty_batch_is_accepted_and_says_nothing() {
+    let server = Fixture::start();
+    let batch = Post::json("[ ]\n").header("content-type", "application/cloudevents-batch+json");
+    let answer = batch.send(&server).await;
+    assert_eq!((answer.status, answer.json()), (202, json!({"accepted":0,"duplicate":0})));
+    let answer = batch.clone().header("prefer", "return=representation").send(&server).await;
+    assert_eq!((answer.status, &answer.json()["results"]), (202, &json!([])));
+    let answer = batch.clone().to("/v1/events?dryRun=true").send(&server).await;
+    let expected = json!({"dry_run":true,"accepted":0,"duplicate":0});
+    assert_eq!((answer.status, answer.json()), (200, expected));
+    batch
+        .header("authorization", "Bearer k1.wrong")
+        .send(&server)
+        .await
+        .problem(401, "unauthorized");
+    assert_eq!(server.log.records(), []);
+    assert_eq!(server.metric("shock_ingress_events_received_total"), 1, "the one without a key");
+    Post::json("[]").send(&server).await.problem(400, "empty_body");
+    let none = Post::json("").header("content-type", "application/cloudevents-batch+json");
+    none.send(&server).await.problem(400, "empty_body");
+    server.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn warn_counts_what_enforce_would_refuse() {
     let server = Fixture::start_with(|config| {
