@@ -1,7 +1,7 @@
 //! Weighted max-min among tenants, as an admission share per tenant (CSFQ, Stoica et al. 1998): only
 //! one number, alpha, is needed to treat all of them alike.
 
-use crate::number::amount;
+use crate::number::{AMOUNT_MAX, amount};
 
 /// How much each tenant may have for each unit of its weight.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -45,17 +45,18 @@ impl Alpha {
         }
         demands.sort_unstable_by(|a, b| a.per_weight().total_cmp(&b.per_weight()));
         for one in demands.iter() {
+            if one.weight <= 0.0 && one.demand > 0.0 {
+                // Everybody with a weight was served; those without get nothing.
+                return Self::PerWeight(AMOUNT_MAX);
+            }
             if one.demand * weights > room * one.weight {
-                break;
+                return Self::PerWeight((room / weights).max(0.0));
             }
             room -= one.demand;
             weights -= one.weight;
         }
-        if weights > 0.0 {
-            Self::PerWeight((room / weights).max(0.0))
-        } else {
-            Self::PerWeight(0.0)
-        }
+        // Everybody was served: what was missing is rounding.
+        Self::Unlimited
     }
 
     /// What a tenant may have, events/s.
@@ -100,8 +101,10 @@ mod tests {
         assert_eq!(of(&[(10.0, 1.0), (20.0, 1.0)], 30.0), Alpha::Unlimited);
         assert_eq!(of(&[(10.0, 1.0), (20.0, 1.0), (900.0, 1.0)], 100.0), Alpha::PerWeight(70.0));
         assert_eq!(of(&[(900.0, 1.0), (900.0, 3.0)], 100.0), Alpha::PerWeight(25.0));
-        assert_eq!(of(&[(900.0, 0.0), (50.0, 1.0)], 100.0), Alpha::PerWeight(0.0));
-        assert_eq!(of(&[(900.0, 0.0)], 100.0).keeps(Demand { demand: 9.0, weight: 0.0 }), 0.0);
+        // Without a weight there is nothing while there is not enough, and those with one lose nothing.
+        let alpha = of(&[(900.0, 0.0), (50.0, 1.0)], 100.0);
+        let keeps = |demand, weight| alpha.keeps(Demand { demand, weight });
+        assert_eq!((keeps(900.0, 0.0), keeps(50.0, 1.0)), (0.0, 1.0));
     }
 
     #[test]

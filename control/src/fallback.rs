@@ -9,6 +9,9 @@ use crate::tick::{Output, Reason};
 
 /// A published limit counts for so long, s.
 pub const LIMIT_TTL_S: f64 = 3.0;
+/// A replica's own loop aims at this share of the setpoint: it sees older reports than the owner, and
+/// overshoots by as much.
+pub const LOCAL_SETPOINT_SHARE: f64 = 0.8;
 /// With no word from anybody the last limit is held so long, s.
 const HOLD_S: f64 = 10.0;
 /// And then goes to its safe value over this time, s.

@@ -50,6 +50,8 @@ pub enum Command {
     /// Look at a running system and steer it.
     #[command(subcommand)]
     Ctl(CtlCommand),
+    /// Say what the limits would do under a load: lag, what is shed, and of whom.
+    Simulate(SimulateOptions),
 }
 
 /// Where settings come from: files, then SHOCK_… variables, then `--set`; the later wins.
@@ -90,6 +92,29 @@ pub struct DevOptions {
     /// Settings beside them.
     #[command(flatten)]
     pub settings: ConfigOptions,
+}
+
+/// Options of `simulate`.
+#[derive(Args, Clone, Debug)]
+pub struct SimulateOptions {
+    /// A scenario that comes with the program (`--list`), or a TOML file; without one, S1.
+    #[arg(value_name = "SCENARIO")]
+    pub scenarios: Vec<String>,
+    /// Run each under the other rules, too: no limits, a static one, the paper's, AIMD, other scaling.
+    #[arg(long)]
+    pub compare: bool,
+    /// Draw the runs as one page.
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+    /// Another seed than the scenario's.
+    #[arg(long, value_name = "NUMBER")]
+    pub seed: Option<u64>,
+    /// Name the scenarios that come with the program.
+    #[arg(long, conflicts_with_all = ["scenarios", "compare", "html", "print"])]
+    pub list: bool,
+    /// Print a scenario's TOML, to begin one's own with.
+    #[arg(long, conflicts_with_all = ["compare", "html"])]
+    pub print: bool,
 }
 
 /// `shock config …`.

@@ -19,6 +19,7 @@ mod schema_command;
 mod secret;
 mod settings;
 mod signal;
+mod simulate_command;
 
 use std::process::ExitCode;
 
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
         Command::Metrics(command) => metrics::run(&command),
         Command::Problems(command) => problems::run(&command),
         Command::Ctl(command) => ctl::run(command),
+        Command::Simulate(options) => simulate_command::run(&options),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -3,13 +3,14 @@
 
 use crate::metadata::{Metadata, Package};
 
-const ALLOWED: [(&str, &[&str]); 8] = [
+const ALLOWED: [(&str, &[&str]); 9] = [
     ("shared", &[]),
     ("control", &[]),
     ("ingress", &["shared", "control"]),
     ("fuzz", &["shared", "ingress"]),
     ("consumer", &["shared", "control"]),
-    ("shock", &["shared", "control", "ingress", "consumer"]),
+    ("simulate", &["control"]),
+    ("shock", &["shared", "control", "ingress", "consumer", "simulate"]),
     ("loadtest", &["shared", "control"]),
     ("xtask", &["shared"]),
 ];
@@ -17,10 +18,11 @@ const ALLOWED: [(&str, &[&str]); 8] = [
 const SQL: &[&str] = &["sqlx", "sqlx-core", "rusqlite", "tokio-postgres", "postgres", "diesel"];
 
 /// Crate → packages that it must not reach, not even through others.
-const UNREACHABLE: [(&str, &[&str], &str); 3] = [
+const UNREACHABLE: [(&str, &[&str], &str); 4] = [
     ("shared", SQL, "`shared` has no SQL"),
     ("ingress", SQL, "the ingress never touches the database"),
     ("control", &["tokio", "hyper", "sqlx", "rdkafka"], "`control` has no I/O"),
+    ("simulate", &["tokio", "hyper", "sqlx", "rdkafka"], "`simulate` has no I/O"),
 ];
 
 /// Every edge that the tables do not allow.
