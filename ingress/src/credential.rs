@@ -10,7 +10,8 @@ use std::collections::HashMap;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use sha2::{Digest, Sha256};
-use shared::config::{CertificateConfig, IngressConfig, KeyConfig};
+use shared::clock::Millis;
+use shared::config::{CertificateConfig, IngressConfig, KeyConfig, KeyState};
 use shared::tenant::TenantId;
 use subtle::ConstantTimeEq;
 
@@ -36,6 +37,19 @@ pub(crate) struct Keyring {
 struct Key {
     secret_sha256: [u8; 32],
     grant: Grant,
+    state: KeyState,
+    not_after: Option<Millis>,
+}
+
+impl Key {
+    /// What it grants now. Only whoever has its secret is told that it grants nothing any more.
+    fn granted(&self, now: Millis) -> Result<&Grant, Reject> {
+        match (self.state, self.not_after) {
+            (KeyState::Disabled, _) => Err(Reject::KeyDisabled),
+            (KeyState::Active, Some(end)) if now > end => Err(Reject::KeyExpired { end }),
+            (KeyState::Active, _) => Ok(&self.grant),
+        }
+    }
 }
 
 impl Keyring {
@@ -44,7 +58,8 @@ impl Keyring {
         let key = |key: &KeyConfig| {
             let same = before.and_then(|before| before.keys.get(&key.id));
             let grant = Grant::new(&key.scopes, key.rate, same.map(|same| &same.grant));
-            (key.id.clone(), Key { secret_sha256: key.secret_sha256, grant })
+            let KeyConfig { secret_sha256, state, not_after, .. } = *key;
+            (key.id.clone(), Key { secret_sha256, grant, state, not_after })
         };
         let certificate = |certificate: &CertificateConfig| {
             let name = certificate.san.as_str();
@@ -61,26 +76,30 @@ impl Keyring {
         }
     }
 
-    /// What the sender of a request with these headers may write.
-    pub fn authenticate(&self, headers: &HeaderMap, peer: &Peer) -> Result<&Grant, Reject> {
+    /// What the sender of a request with these headers may write at this time.
+    pub fn authenticate(
+        &self,
+        headers: &HeaderMap,
+        peer: &Peer,
+        now: Millis,
+    ) -> Result<&Grant, Reject> {
         if let Some(anybody) = &self.anybody {
             return Ok(anybody);
         }
-        let found = if headers.contains_key(AUTHORIZATION) {
-            self.key(headers)
+        if headers.contains_key(AUTHORIZATION) {
+            self.key(headers).ok_or(Reject::Unauthorized)?.granted(now)
         } else {
-            self.certificate(peer)
-        };
-        found.ok_or(Reject::Unauthorized)
+            self.certificate(peer).ok_or(Reject::Unauthorized)
+        }
     }
 
-    fn key(&self, headers: &HeaderMap) -> Option<&Grant> {
+    fn key(&self, headers: &HeaderMap) -> Option<&Key> {
         let (id, secret) = bearer(headers)?.split_once('.')?;
         let hash = Sha256::digest(secret.as_bytes());
         let found = self.keys.get(id);
         let expected = found.map_or(&[0; 32], |key| &key.secret_sha256);
         let equal = bool::from(expected.ct_eq(hash.as_slice()));
-        found.filter(|_| equal).map(|key| &key.grant)
+        found.filter(|_| equal)
     }
 
     /// The first of the certificate's names that is configured.
@@ -108,6 +127,8 @@ mod tests {
 
     use super::*;
 
+    const NOW: Millis = Millis(1_000);
+
     fn tenant(name: &str) -> TenantId {
         TenantId::parse(name).expect("a valid name")
     }
@@ -116,7 +137,8 @@ mod tests {
         let key = |id: &str, secret: &str, name: &str| {
             let secret_sha256 = Sha256::digest(secret.as_bytes()).into();
             let grant = Grant::new(&Scopes::of(tenant(name)), None, None);
-            (id.to_owned(), Key { secret_sha256, grant })
+            let (state, not_after) = (KeyState::Active, None);
+            (id.to_owned(), Key { secret_sha256, grant, state, not_after })
         };
         let certificates = [
             ("spiffe://example/shop", Grant::new(&Scopes::of(tenant("mesh")), None, None)),
@@ -141,7 +163,7 @@ mod tests {
         }
         let names = names.iter().map(|name| Box::from(*name)).collect();
         let peer = Peer::new(Ipv4Addr::LOCALHOST.into(), names);
-        let found = ring.authenticate(&headers, &peer).and_then(|grant| grant.tenant(None));
+        let found = ring.authenticate(&headers, &peer, NOW).and_then(|grant| grant.tenant(None));
         let expected = expected.map(tenant).ok_or(Reject::Unauthorized);
         assert_eq!(found, expected, "{values:?}");
     }
@@ -167,6 +189,26 @@ mod tests {
         }
         let long = format!("Bearer k1.{}", "s".repeat(KEY_BYTES_MAX));
         check(&ring, &[&long], &[], None);
+    }
+
+    #[test]
+    fn a_key_that_has_ended_says_so_to_whoever_has_its_secret() {
+        let mut ring = ring(false);
+        let mut check = |state, not_after, secret: &str, expected: Result<(), &str>| {
+            let key = ring.keys.get_mut("k1").expect("it is there");
+            (key.state, key.not_after) = (state, not_after);
+            let value = format!("Bearer k1.{secret}").parse().expect("a valid header");
+            let headers = HeaderMap::from_iter([(AUTHORIZATION, value)]);
+            let peer = Peer::new(Ipv4Addr::LOCALHOST.into(), Box::default());
+            let found = ring.authenticate(&headers, &peer, NOW).map(drop);
+            assert_eq!(found.map_err(|reject| reject.row().code), expected);
+        };
+        check(KeyState::Active, Some(NOW), "s3cret", Ok(()));
+        check(KeyState::Active, Some(Millis(999)), "s3cret", Err("key_expired"));
+        check(KeyState::Active, Some(Millis(999)), "wrong", Err("unauthorized"));
+        check(KeyState::Disabled, None, "s3cret", Err("key_disabled"));
+        check(KeyState::Disabled, None, "wrong", Err("unauthorized"));
+        check(KeyState::Disabled, Some(Millis(999)), "s3cret", Err("key_disabled"));
     }
 
     #[test]

@@ -185,7 +185,7 @@ fn authenticate<'p>(
         Route::Unknown | Route::OpenApi => Err(Reject::UnknownPath),
         Route::Events => {
             head::check_head(parts)?;
-            let grant = policy.keyring.authenticate(&parts.headers, peer)?;
+            let grant = policy.keyring.authenticate(&parts.headers, peer, shared.clock.now())?;
             Ok(Sender::Key { grant, shape: head::shape_of(&parts.headers)? })
         }
         Route::Source(name) => {

@@ -83,6 +83,7 @@ impl Reject {
             Self::SignatureTime { tolerance_s, .. } => {
                 Some(format!("the sender's clock and ours may differ by {tolerance_s} s"))
             }
+            Self::KeyExpired { end } => Some(format!("it was over at {}", end.rfc3339())),
             Self::MediaType { hint, .. } => hint.map(str::to_owned),
             Self::Duplicate { member } => Some(format!("the member \"{member}\" is repeated")),
             Self::HeadTooLarge(bound)
@@ -101,6 +102,7 @@ impl Reject {
             | Self::HeadTimeout
             | Self::HttpVersion
             | Self::Unauthorized
+            | Self::KeyDisabled
             | Self::Signature { .. }
             | Self::RateLimited(_)
             | Self::FailedLogins { .. }
@@ -170,7 +172,7 @@ impl Reject {
             headers.insert(RETRY_AFTER, retry_after(seconds));
         }
         match self {
-            Self::Unauthorized => {
+            Self::Unauthorized | Self::KeyExpired { .. } | Self::KeyDisabled => {
                 headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
             }
             Self::Signature { header } | Self::SignatureTime { header, .. } => {

@@ -7,6 +7,7 @@ mod reference;
 mod specimens;
 
 use http::StatusCode;
+use shared::clock::Millis;
 use shared::log::AppendError;
 
 pub use self::reference::problems_markdown;
@@ -38,6 +39,13 @@ pub(crate) enum Reject {
     HttpVersion,
     /// No key, or not one of ours; never says which.
     Unauthorized,
+    /// The key is right, and its time is over.
+    KeyExpired {
+        /// Since when.
+        end: Millis,
+    },
+    /// The key is right, and disabled.
+    KeyDisabled,
     /// The signature is missing, malformed or wrong; never says which.
     Signature {
         /// The header that carries it.
@@ -233,6 +241,8 @@ impl Reject {
                 never(505, "http_version", "this version of HTTP is not spoken here")
             }
             Self::Unauthorized => never(401, "unauthorized", "a valid key is needed"),
+            Self::KeyExpired { .. } => never(401, "key_expired", "the key's time is over"),
+            Self::KeyDisabled => never(401, "key_disabled", "the key is disabled"),
             Self::Signature { .. } => {
                 never(401, "signature_invalid", "a valid signature is needed")
             }

@@ -8,6 +8,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Millis(pub i64);
 
+impl Millis {
+    /// As RFC 3339 writes it, in UTC.
+    pub fn rfc3339(self) -> String {
+        jiff::Timestamp::from_millisecond(self.0).unwrap_or_default().to_string()
+    }
+}
+
 /// Where the time of day comes from.
 #[derive(Clone, Debug, Default)]
 pub enum Clock {

@@ -30,7 +30,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use self::credentials::{
-    CertificateConfig, KeyConfig, RateBound, Scopes, SignatureConfig, SignatureScheme,
+    CertificateConfig, KeyConfig, KeyState, RateBound, Scopes, SignatureConfig, SignatureScheme,
 };
 pub use self::edge::{ClientCertificates, EdgeConfig, ProxyProtocol, TlsConfig};
 pub use self::fault::{ConfigError, Fault, Origin};

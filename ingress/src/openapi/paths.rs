@@ -158,6 +158,8 @@ impl Taker {
             | Reject::HttpVersion
             | Reject::Overloaded => true,
             Reject::Unauthorized
+            | Reject::KeyExpired { .. }
+            | Reject::KeyDisabled
             | Reject::RateLimited(_)
             | Reject::TenantForbidden
             | Reject::TypeForbidden

@@ -1,5 +1,7 @@
 //! One of each refusal: what the contract's document and its tests go through.
 
+use shared::clock::Millis;
+
 use super::{Bound, Reject};
 use crate::fixed_limits::Quota;
 
@@ -34,6 +36,8 @@ specimens! {
     Reject::NotImplemented(_) => Reject::NotImplemented("CONNECT is not implemented"),
     Reject::HttpVersion => Reject::HttpVersion,
     Reject::Unauthorized => Reject::Unauthorized,
+    Reject::KeyExpired { .. } => Reject::KeyExpired { end: Millis(0) },
+    Reject::KeyDisabled => Reject::KeyDisabled,
     Reject::Signature { .. } => Reject::Signature { header: "x-signature".to_owned() },
     Reject::SignatureTime { .. } => {
         Reject::SignatureTime { header: "x-signature".to_owned(), tolerance_s: 300 }

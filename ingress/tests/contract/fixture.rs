@@ -11,8 +11,9 @@ use sha2::{Digest, Sha256};
 use shared::Shutdown;
 use shared::clock::{Clock, Millis};
 use shared::config::{
-    EdgeConfig, Extract, IngressConfig, JsonProfile, KeyConfig, ProxyProtocol, SchemaEntry,
-    SchemaMode, SchemasConfig, Scopes, SignatureConfig, SignatureScheme, SourceConfig, UnknownType,
+    EdgeConfig, Extract, IngressConfig, JsonProfile, KeyConfig, KeyState, ProxyProtocol,
+    SchemaEntry, SchemaMode, SchemasConfig, Scopes, SignatureConfig, SignatureScheme, SourceConfig,
+    UnknownType,
 };
 use shared::health::Health;
 use shared::log::memory::MemoryLog;
@@ -154,6 +155,8 @@ pub fn key(id: &str, secret: &str) -> KeyConfig {
         secret_sha256: Sha256::digest(secret.as_bytes()).into(),
         scopes: Scopes::of(TenantId::parse("acme").expect("a valid name")),
         rate: None,
+        state: KeyState::Active,
+        not_after: None,
     }
 }
 

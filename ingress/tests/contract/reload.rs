@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use shared::config::{SchemaMode, UnknownType};
+use shared::clock::Millis;
+use shared::config::{KeyState, SchemaMode, UnknownType};
 
 use crate::client::{Connection, Post};
-use crate::fixture::{Fixture, key};
+use crate::fixture::{Fixture, NOW, key};
 
 const GOOD: &str = r#"{"type":"order.placed","id":"1","data":{"n":1}}"#;
 
@@ -52,6 +53,26 @@ async fn a_request_keeps_what_it_began_with() {
     // The connection outlives the key; what it asks for next does not.
     old.write(&with_key("k1.secret").bytes()).await;
     old.answer().await.expect("an answer").problem(401, "unauthorized");
+    server.stop().await;
+}
+
+/// Disabled, made active with an end, and ended, without a restart.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_is_disabled_and_ends_while_it_is_in_use() {
+    let server = Fixture::start();
+    let mut config = server.config.clone();
+    assert_eq!(with_key("k1.secret").send(&server).await.status, 202);
+    config.keys[0].state = KeyState::Disabled;
+    server.reload.apply(&config).expect("loads");
+    with_key("k1.secret").send(&server).await.problem(401, "key_disabled");
+    with_key("k1.wrong").send(&server).await.problem(401, "unauthorized");
+    (config.keys[0].state, config.keys[0].not_after) = (KeyState::Active, Some(NOW));
+    server.reload.apply(&config).expect("loads");
+    assert_eq!(with_key("k1.secret").send(&server).await.status, 202);
+    config.keys[0].not_after = Some(Millis(NOW.0 - 1));
+    server.reload.apply(&config).expect("loads");
+    let problem = with_key("k1.secret").send(&server).await.problem(401, "key_expired");
+    assert_eq!(problem["detail"], "it was over at 2026-01-02T03:04:05.677Z");
     server.stop().await;
 }
 

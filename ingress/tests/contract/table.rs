@@ -6,7 +6,8 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use serde_json::Value;
-use shared::config::{IngressConfig, RateBound, SignatureScheme};
+use shared::clock::Millis;
+use shared::config::{IngressConfig, KeyState, RateBound, SignatureScheme};
 use shared::log::AppendError;
 use shared::log::memory::Fault;
 use shared::position::Class;
@@ -14,7 +15,7 @@ use tokio::task::JoinSet;
 
 use crate::accepted::gzip;
 use crate::client::{Answer, Connection, Post};
-use crate::fixture::Fixture;
+use crate::fixture::{Fixture, NOW};
 
 const GOOD: &str = r#"{"type":"order.placed","id":"1","data":{"n":1}}"#;
 /// 64 MiB of the digit 0 in brotli, 102 bytes.
@@ -157,6 +158,16 @@ fn writers() -> Vec<Row> {
         .header("stripe-signature", &format!("t=1,v1={}", "0".repeat(64)));
     let scoped = |code, change| Row { change, ..Row::bad(&good(), 403, code) };
     vec![
+        Row {
+            change: |config| config.keys[0].state = KeyState::Disabled,
+            ..Row::bad(&good(), 401, "key_disabled")
+        }
+        .with(&[("www-authenticate", "Bearer")]),
+        Row {
+            change: |config| config.keys[0].not_after = Some(Millis(NOW.0 - 1)),
+            ..Row::bad(&good(), 401, "key_expired")
+        }
+        .with(&[("www-authenticate", "Bearer")]),
         scoped("type_forbidden", |config| config.keys[0].scopes.types = vec!["a".to_owned()]),
         scoped("source_forbidden", |config| config.keys[0].scopes.sources = vec!["a".to_owned()]),
         scoped("class_forbidden", |config| config.keys[0].scopes.classes = vec![Class::Control]),

@@ -5,6 +5,7 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use crate::clock::Millis;
 use crate::position::Class;
 use crate::tenant::TenantId;
 
@@ -19,6 +20,20 @@ pub struct KeyConfig {
     pub scopes: Scopes,
     /// How often.
     pub rate: Option<RateBound>,
+    /// Whether it is taken at all.
+    pub state: KeyState,
+    /// The last moment at which it is taken.
+    pub not_after: Option<Millis>,
+}
+
+/// Whether a key is taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum KeyState {
+    /// It is.
+    #[default]
+    Active,
+    /// Not until it is made active again.
+    Disabled,
 }
 
 impl std::fmt::Debug for KeyConfig {
@@ -28,6 +43,8 @@ impl std::fmt::Debug for KeyConfig {
             .field("secret_sha256", &"(secret)")
             .field("scopes", &self.scopes)
             .field("rate", &self.rate)
+            .field("state", &self.state)
+            .field("not_after", &self.not_after)
             .finish()
     }
 }

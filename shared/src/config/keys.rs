@@ -67,6 +67,8 @@ pub enum Kind {
     Tenant,
     /// A SHA-256 in hex.
     Digest,
+    /// A moment: an RFC 3339 date and time.
+    Time,
     /// A header's name.
     Header,
     /// Where a text comes from: `header:NAME` or `pointer:/member`.

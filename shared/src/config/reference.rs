@@ -124,6 +124,7 @@ fn described(kind: &Kind) -> String {
         Kind::Variable => "name of a variable".to_owned(),
         Kind::Variables => "name of a variable, or list of names".to_owned(),
         Kind::Tenant => "1 to 64 of `A-Z a-z 0-9 . _ -`".to_owned(),
+        Kind::Time => "date and time (RFC 3339)".to_owned(),
         Kind::Digest => "64 hex digits".to_owned(),
         Kind::Header => "header name".to_owned(),
         Kind::Extract => "`header:NAME` or `pointer:/…`".to_owned(),

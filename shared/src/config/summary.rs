@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Backend, Config, RateBound, Scopes, SourceConfig};
+use super::{Backend, Config, KeyState, RateBound, Scopes, SourceConfig};
 use crate::position::Class;
 
 impl Config {
@@ -65,7 +65,14 @@ impl Config {
     fn producers(&self, page: &mut String) {
         page.push_str("\nkeys\n");
         for key in &self.ingress.keys {
-            let _ = writeln!(page, "  {:<14} {}", key.id, written(&key.scopes, key.rate));
+            let _ = write!(page, "  {:<14} {}", key.id, written(&key.scopes, key.rate));
+            if key.state == KeyState::Disabled {
+                page.push_str("; disabled");
+            }
+            if let Some(end) = key.not_after {
+                let _ = write!(page, "; not after {}", end.rfc3339());
+            }
+            page.push('\n');
         }
         page.push_str("\ncertificates\n");
         for certificate in &self.ingress.certificates {

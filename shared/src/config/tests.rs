@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use proptest::prelude::*;
 
 use super::*;
+use crate::clock::Millis;
 
 const SECRET: &str = "hunter2-hunter2";
 const DIGEST: &str = "f52fbd32b2b3b86ff88ef6c490628285f482af15ddcb29541f94bcf526a3f6c7";
@@ -285,6 +286,33 @@ fn serving_without_credentials_has_to_be_meant() {
     check(Insecure::OnLoopback, "", far, Err("say `--insecure` twice"));
     check(Insecure::Anywhere, "", far, Ok(true));
     check(Insecure::Anywhere, &key, far, Err("leave one of them out"));
+}
+
+#[test]
+fn a_key_ends_at_its_time_and_may_be_disabled() {
+    let load = |member: &str| {
+        let key = format!("[[key]]\nid = \"a\"\ntenant = \"t\"\nsecret_sha256 = \"{DIGEST}\"\n");
+        let (_directory, file) = written(&format!("{key}{member}\n"));
+        Config::load(&sources(&file), Purpose::Ingress)
+    };
+    let config =
+        load("not_after = \"2027-01-31T13:00:00+01:00\"\nstate = \"disabled\"").expect("good");
+    let key = &config.ingress.keys[0];
+    assert_eq!((key.state, key.not_after), (KeyState::Disabled, Some(Millis(1_801_396_800_000))));
+    let shown = "writes for t; disabled; not after 2027-01-31T12:00:00Z";
+    assert!(config.summary().contains(shown), "{}", config.summary());
+    let config = load("state = \"active\"").expect("good");
+    let key = &config.ingress.keys[0];
+    assert_eq!((key.state, key.not_after), (KeyState::Active, None));
+    for (wrong, part) in [
+        ("not_after = \"2027-01-31\"", "5: key[0].not_after: `2027-01-31` is not a date and time"),
+        ("not_after = \"2027-01-31T13:00:00\"", "is not a date and time"),
+        ("not_after = 2027-01-31T13:00:00Z", "a text is needed, this is a date"),
+        ("state = \"off\"", "`off` is not one of active, disabled"),
+    ] {
+        let error = load(wrong).expect_err(wrong).to_string();
+        assert!(error.contains(part), "{error}");
+    }
 }
 
 /// TLS without an authority of clients asks for no certificate, as no TLS does.

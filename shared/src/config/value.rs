@@ -9,6 +9,7 @@ use super::fault::printable;
 use super::keys::{Key, Kind};
 use super::nearest;
 use super::{Extract, Network, TenantId};
+use crate::clock::Millis;
 
 /// The most items of a list: patterns of a class, places an entity may come from.
 pub(super) const ITEMS_MAX: usize = 1_000;
@@ -41,6 +42,7 @@ pub(super) enum Value {
     Path(PathBuf),
     Tenant(TenantId),
     Digest([u8; 32]),
+    Time(Millis),
     Extract(Extract),
     Extracts(Vec<Extract>),
     Patterns(Vec<String>),
@@ -232,6 +234,7 @@ fn single(key: &Key, text: &str, base: Option<&Path>) -> Result<Value, Wrong> {
                 "the key's secret itself never stands in a file: printf %s SECRET | sha256sum",
             )
         }),
+        Kind::Time => time(text).map(Value::Time),
         Kind::Extract => extract(text).map(Value::Extract),
         Kind::Integer { .. }
         | Kind::Extracts
@@ -309,6 +312,16 @@ fn list(raw: &Raw) -> Result<Vec<String>, Wrong> {
         return Err(Wrong::new(format!("{count} items are above the bound of {ITEMS_MAX}")));
     }
     items.iter().map(|item| text(item).map(str::to_owned)).collect()
+}
+
+fn time(text: &str) -> Result<Millis, Wrong> {
+    let time = text.parse::<jiff::Timestamp>().map_err(|_| {
+        Wrong::with_hint(
+            format!("`{}` is not a date and time", printable(text)),
+            "write it as RFC 3339 does, with its offset: \"2027-01-31T12:00:00Z\"",
+        )
+    })?;
+    Ok(Millis(time.as_millisecond()))
 }
 
 fn extract(text: &str) -> Result<Extract, Wrong> {

@@ -6,7 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use anyhow::{Context, ensure};
-use shared::config::{KeyConfig, Scopes};
+use shared::config::{KeyConfig, KeyState, Scopes};
 use shared::tenant::TenantId;
 
 use crate::secret::Secret;
@@ -61,6 +61,8 @@ impl DevelopmentKey {
             secret_sha256: self.secret_sha256,
             scopes: Scopes::of(TenantId::parse(NAME).expect("a literal that is a tenant's name")),
             rate: None,
+            state: KeyState::Active,
+            not_after: None,
         }
     }
 }

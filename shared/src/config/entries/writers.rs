@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use super::super::build::text;
 use super::super::settings::Settings;
 use super::super::value::{Value, Wrong, digest};
-use super::super::{CertificateConfig, KeyConfig, Purpose, RateBound, Scopes, Sources};
+use super::super::{CertificateConfig, KeyConfig, KeyState, Purpose, RateBound, Scopes, Sources};
 use super::{missing, required, serves, tenant};
 use crate::position::Class;
 
@@ -24,7 +24,12 @@ pub(in super::super) fn keys(
         let rate = rate(settings, &entry);
         let secret_sha256 = secret_digest(settings, sources, purpose, &entry);
         if let (Some(id), Some(secret_sha256)) = (id, secret_sha256) {
-            keys.push(KeyConfig { id, secret_sha256, scopes, rate });
+            let state = state(settings, &entry);
+            let not_after = match settings.value(&format!("{entry}.not_after")) {
+                Some(Value::Time(time)) => Some(*time),
+                _ => None,
+            };
+            keys.push(KeyConfig { id, secret_sha256, scopes, rate, state, not_after });
         }
     }
     if serves(purpose) { keys } else { Vec::new() }
@@ -113,6 +118,13 @@ fn rate(settings: &mut Settings, entry: &str) -> Option<RateBound> {
             None
         }
         None => None,
+    }
+}
+
+fn state(settings: &Settings, entry: &str) -> KeyState {
+    match text(settings, &format!("{entry}.state")).as_deref() {
+        Some("disabled") => KeyState::Disabled,
+        _ => KeyState::Active,
     }
 }
 

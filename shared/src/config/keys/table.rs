@@ -285,6 +285,18 @@ pub static KEYS: &[Key] = &[
         "",
         "The requests it may send at once; without it `requests_per_s`.",
     ),
+    key(
+        "key[].state",
+        Kind::Name(&["active", "disabled"]),
+        "",
+        "`active`, or without it the same. `disabled`: whoever shows it gets 401 `key_disabled`, and the key can be made active again.",
+    ),
+    key(
+        "key[].not_after",
+        Kind::Time,
+        "",
+        "The last moment at which the key is taken; then 401 `key_expired`. Without it the key does not end by itself.",
+    ),
     secret(
         "key[].secret_sha256",
         Kind::Digest,
