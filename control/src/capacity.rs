@@ -53,7 +53,8 @@ impl Capacity {
     }
 
     /// Counts what the writer finished and how long it was busy with it (commits included) since the
-    /// last report. Returns true where that was enough for a sample.
+    /// last report. Time spent on what failed is no work: it belongs to the outage, and would make a
+    /// capacity that is gone look like a small one. Returns true where that was enough for a sample.
     pub fn report(&mut self, processed: u64, busy_ns: u64, now: Nanos) -> bool {
         self.processed = self.processed.saturating_add(processed);
         self.busy_ns = self.busy_ns.saturating_add(busy_ns);

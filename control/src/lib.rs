@@ -10,9 +10,10 @@
 //! 3. An ingress replica accepts the message or not ([`accept`]), falls back when none comes
 //!    ([`fallback`]) and takes its share ([`replica`]).
 //! 4. Per event: colour by the tenant's contract, a tenant's fair part ([`fair`]), the level's
-//!    tolerance ([`level`]), the bucket ([`gcra`]).
+//!    tolerance ([`level`]), the bucket ([`gcra`]); who is refused is told when to come back ([`retry`]).
 //! 5. Slower: the mode ([`mode`]), the writer's breaker ([`breaker`]), how many consumers there should
-//!    be ([`scale`]). [`paper`] and [`aimd`] hold other people's rules, to compare with.
+//!    be ([`scale`]), and which class of a shard waits for another ([`shard`]). [`paper`] and [`aimd`]
+//!    hold other people's rules, to compare with.
 //!
 //! Nothing here reads a clock, allocates per event, waits, or asks the platform's mathematics library:
 //! times come in as [`time::Nanos`], and only `+ - * /` and comparisons are used on floating-point
@@ -35,7 +36,9 @@ pub mod paper;
 pub mod pid;
 pub mod profile;
 pub mod replica;
+pub mod retry;
 pub mod scale;
+pub mod shard;
 pub mod signal;
 pub mod tick;
 pub mod time;

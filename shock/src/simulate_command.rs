@@ -95,3 +95,31 @@ fn print(names: &[String]) -> anyhow::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_scenario_is_told_apart() {
+        let check = |name: &str, part: &str| {
+            let error = find(name).expect_err(name);
+            assert!(matches!(error.downcast_ref(), Some(End::Config(_))), "{name}: {error:?}");
+            assert!(error.to_string().contains(part), "{name}: {error}");
+        };
+        check("S99", "S99: no scenario of that name");
+        let file = tempfile::NamedTempFile::new().expect("a temporary file");
+        fs::write(file.path(), "[load]\n\nbase = 5").expect("written");
+        let name = file.path().display().to_string();
+        check(&name, "line 3");
+        check(&name, "unknown field `base`");
+        fs::write(file.path(), "[consumers]\nstart = 9").expect("written");
+        check(&name, "consumers.max is 6: from consumers.start to 10000");
+    }
+
+    #[test]
+    fn the_example_in_the_book_is_a_scenario() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/scenarios/black-friday.toml");
+        assert_eq!(find(path).expect("valid").name, "black friday");
+    }
+}

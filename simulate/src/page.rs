@@ -9,8 +9,8 @@ use crate::trace::{Row, Trace};
 
 const WIDTH: f64 = 920.0;
 const HEIGHT: f64 = 150.0;
-/// A line has at most so many points: more than the picture's width shows nothing more.
-const POINTS_MAX: usize = 1_200;
+/// A line has at most so many points; a picture shows no more, and a page of many runs stays small.
+const POINTS_MAX: usize = 600;
 
 /// A line of a panel: its name, its colour, its value.
 type Line = (&'static str, &'static str, fn(&Row) -> Option<f64>);
@@ -104,7 +104,7 @@ fn draw(html: &mut String, panel: &Panel, trace: &Trace) {
         html,
         format_args!(
             "</figcaption>\n<svg viewBox=\"-60 -8 {} {}\">\n",
-            WIDTH + 76.0,
+            WIDTH + 90.0,
             HEIGHT + 30.0
         ),
     );
@@ -160,7 +160,8 @@ fn label(value: f64) -> String {
         _ if value >= 10_000.0 => format!("{:.0}k", value / 1_000.0),
         _ if value >= 1_000.0 => format!("{:.1}k", value / 1_000.0),
         _ if value >= 10.0 => format!("{value:.0}"),
-        _ => format!("{value:.1}"),
+        _ if value >= 1.0 => format!("{value:.1}"),
+        _ => format!("{value:.2}"),
     }
 }
 

@@ -182,6 +182,20 @@ fn an_outage_of_a_minute_refuses_nobody_under_absorb() {
 }
 
 #[test]
+fn nothing_is_shed_while_consumers_idle() {
+    let scenario = catalogue::find("S2").expect("it is listed").expect("it is valid");
+    let (trace, _) = simulate::run(&scenario);
+    // From three dead times after the start of the spike on, whoever is shed is shed for a backlog.
+    let shedding = trace.rows.iter().filter(|row| row.at_s > 123.0 && row.shed_per_s[2] > 0.0);
+    assert!(shedding.clone().all(|row| row.lag_s[1] > 0.0));
+    assert!(shedding.count() > 500);
+    // And a level gives way only when those below it have.
+    for row in trace.rows.iter().filter(|row| row.shed_per_s[1] > 0.0) {
+        assert!(row.shed_per_s[0].abs() < 1e-6 && row.shed_per_s[2] > 0.0, "{row:?}");
+    }
+}
+
+#[test]
 fn another_seed_is_another_trace_and_the_same_story() {
     let mut scenario = catalogue::find("S13").expect("it is listed").expect("it is valid");
     let (first, _) = simulate::run(&scenario);
