@@ -6,7 +6,7 @@
 //! [`summary`] makes figures and [`page`] a page.
 //!
 //! The same seed gives the same bits on every platform: [`random`] is our own, and nothing here uses the
-//! platform's mathematics ([`series`]). It prints nothing and reads no file.
+//! platform's mathematics. It prints nothing and reads no file.
 
 mod admission;
 mod arrivals;
