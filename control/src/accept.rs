@@ -78,8 +78,12 @@ impl Accepted {
             (None, None) => true,
             _ => false,
         };
-        // To lift a limit is what a confirmed owner may do; the first word on it is believed.
-        let near = message.limit_per_s.is_none_or(|limit| is_near(from, limit));
+        // To lift a limit is the largest step of all.
+        let near = match (self.limit_per_s, message.limit_per_s) {
+            (None, None) => true,
+            (Some(_), None) => false,
+            (_, Some(limit)) => is_near(from, limit),
+        };
         if first || near || self.waiting.is_some_and(agrees) {
             self.waiting = None;
             self.limit_per_s = message.limit_per_s;
@@ -146,7 +150,9 @@ mod tests {
         accepted.take(&message(1, 1, None), 50_000.0).expect("the first");
         assert_eq!(accepted.take(&message(1, 2, Some(1.0)), 50_000.0), Err(Ignored::Unconfirmed));
         accepted.take(&message(1, 3, Some(20_000.0)), 50_000.0).expect("near");
-        accepted.take(&message(2, 0, None), 50_000.0).expect("a new owner lifts it");
+        assert_eq!(accepted.take(&message(2, 0, None), 50_000.0), Err(Ignored::Unconfirmed));
+        accepted.take(&message(2, 1, None), 50_000.0).expect("said twice, it is lifted");
+        assert_eq!(accepted.limit_per_s(), None);
     }
 
     proptest! {

@@ -5,10 +5,11 @@
 //! afterwards: the loop's setpoint is raised by it and comes down as it drains.
 
 use crate::number::{amount, weight};
-use crate::time::Nanos;
 
 /// Over how long the last rate is the highest seen, s.
 const PEAK_OVER_S: f64 = 60.0;
+/// Less than this is drained, s.
+const DRAINED_S: f64 = 1.0;
 
 /// Whether there is a capacity to be measured.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -25,8 +26,11 @@ pub enum Flow {
 /// An outage's state.
 #[derive(Clone, Debug, Default)]
 pub struct Outage {
-    /// Since when capacity is gone.
-    since: Option<Nanos>,
+    /// Capacity is gone.
+    gone: bool,
+    /// How much of the budget is used, s. It comes back when what was left behind is drained, so that
+    /// many short outages are one long one.
+    used_s: f64,
     /// The highest admitted rate lately; stands still in an outage.
     peak_per_s: f64,
     /// The drain time that outages have left behind, s.
@@ -48,24 +52,28 @@ impl Outage {
     pub fn running(&mut self, admitted_per_s: f64, drain_s: f64, dt_s: f64) {
         let fallen = self.peak_per_s * (1.0 - weight(dt_s, PEAK_OVER_S));
         self.peak_per_s = amount(admitted_per_s, 0.0).max(fallen);
-        if self.since.take().is_some() {
+        if std::mem::take(&mut self.gone) {
             self.inherited_s = drain_s;
         }
         self.inherited_s = self.inherited_s.min(amount(drain_s, 0.0));
+        if self.inherited_s < DRAINED_S {
+            self.used_s = 0.0;
+        }
     }
 
     /// What is allowed while capacity is gone: what was admitted before with its headroom, and never
     /// less than what could be served before.
     pub fn gone(
         &mut self,
-        now: Nanos,
+        dt_s: f64,
         before_per_s: f64,
         room: Option<f64>,
         budget: OutageBudget,
     ) -> Allowed {
-        let since = *self.since.get_or_insert(now);
+        self.gone = true;
+        self.used_s += amount(dt_s, 0.0);
         let held_per_s = (self.peak_per_s * budget.headroom).max(before_per_s);
-        let spent = now.seconds_since(since) >= budget.seconds;
+        let spent = self.used_s >= budget.seconds;
         // What is left must last for as long again. Without a known room, half of what was.
         let rest_per_s =
             room.map_or(held_per_s / 2.0, |room| amount(room, 0.0) / budget.seconds.max(1.0));
@@ -78,11 +86,6 @@ impl Outage {
     /// By how much the setpoint is raised, s.
     pub const fn inherited_s(&self) -> f64 {
         self.inherited_s
-    }
-
-    /// Since when capacity is gone.
-    pub const fn since(&self) -> Option<Nanos> {
-        self.since
     }
 }
 
@@ -107,21 +110,23 @@ mod tests {
         for _ in 0..100 {
             outage.running(8000.0, 0.0, 0.5);
         }
-        let mut at = |seconds: u64, room| {
-            outage.gone(Nanos::from_millis(seconds * 1000), 5000.0, room, BUDGET)
+        let mut last = 100.0;
+        let mut at = |seconds: f64, room| {
+            let dt_s = seconds - std::mem::replace(&mut last, seconds);
+            outage.gone(dt_s, 5000.0, room, BUDGET)
         };
-        assert_eq!(at(100, Some(1e9)), Allowed { limit_per_s: 9600.0, spent: false });
-        assert_eq!(at(1899, Some(1e9)), Allowed { limit_per_s: 9600.0, spent: false });
-        assert_eq!(at(1900, Some(1.8e6)), Allowed { limit_per_s: 1000.0, spent: true });
-        assert_eq!(at(2500, Some(0.0)), Allowed { limit_per_s: 0.0, spent: true });
-        assert_eq!(at(2500, Some(1e12)), Allowed { limit_per_s: 9600.0, spent: true });
+        assert_eq!(at(100.0, Some(1e9)), Allowed { limit_per_s: 9600.0, spent: false });
+        assert_eq!(at(1899.0, Some(1e9)), Allowed { limit_per_s: 9600.0, spent: false });
+        assert_eq!(at(1900.0, Some(1.8e6)), Allowed { limit_per_s: 1000.0, spent: true });
+        assert_eq!(at(2500.0, Some(0.0)), Allowed { limit_per_s: 0.0, spent: true });
+        assert_eq!(at(2500.0, Some(1e12)), Allowed { limit_per_s: 9600.0, spent: true });
     }
 
     #[test]
     fn a_quiet_class_may_still_use_what_could_be_served() {
         let mut outage = Outage::default();
         outage.running(10.0, 0.0, 0.5);
-        let allowed = outage.gone(Nanos(0), 5000.0, None, BUDGET);
+        let allowed = outage.gone(0.5, 5000.0, None, BUDGET);
         assert_eq!(allowed.limit_per_s.to_bits(), 5000.0_f64.to_bits());
     }
 
@@ -130,7 +135,7 @@ mod tests {
         let mut outage = Outage::default();
         outage.running(8000.0, 0.2, 0.5);
         assert!(outage.inherited_s().abs() < f64::EPSILON);
-        outage.gone(Nanos(0), 20_000.0, None, BUDGET);
+        outage.gone(0.5, 20_000.0, None, BUDGET);
         outage.running(8000.0, 48.0, 0.5);
         assert!((outage.inherited_s() - 48.0).abs() < 1e-9);
         outage.running(8000.0, 20.0, 0.5);
@@ -138,5 +143,19 @@ mod tests {
         assert!((outage.inherited_s() - 20.0).abs() < 1e-9, "an overload is not excused");
         outage.running(8000.0, 0.0, 0.5);
         assert!(outage.inherited_s().abs() < 1e-9);
+    }
+
+    #[test]
+    fn many_short_outages_use_the_budget_of_one() {
+        let mut outage = Outage::default();
+        outage.running(8000.0, 0.0, 0.5);
+        for _ in 0..29 {
+            outage.gone(60.0, 5000.0, None, BUDGET);
+            outage.running(8000.0, 40.0, 0.5);
+        }
+        assert!(!outage.gone(59.0, 5000.0, None, BUDGET).spent);
+        assert!(outage.gone(1.0, 5000.0, None, BUDGET).spent);
+        outage.running(8000.0, 0.5, 0.5);
+        assert!(!outage.gone(60.0, 5000.0, None, BUDGET).spent, "drained, it is whole again");
     }
 }

@@ -129,12 +129,24 @@ impl Pid {
         self.takes_over = Some(amount(u, 1.0).clamp(self.config.u_min, self.config.u_max));
     }
 
+    /// Forgets what it saw and keeps its settings.
+    pub fn restart(&mut self) {
+        *self = Self::new(self.config);
+    }
+
+    /// Takes other settings without a jump of the limit.
+    pub fn reconfigure(&mut self, config: PidConfig) {
+        let gains = config.gains.sane(self.config.gains);
+        self.config = PidConfig { gains, ..config };
+        if self.last_error_s.is_some() {
+            self.take_over(self.u);
+        }
+    }
+
     /// Takes other gains without a jump of the limit.
     pub fn retune(&mut self, gains: Gains) {
-        let gains = gains.sane(self.config.gains);
-        if gains != self.config.gains {
-            self.config.gains = gains;
-            self.take_over(self.u);
+        if gains.sane(self.config.gains) != self.config.gains {
+            self.reconfigure(PidConfig { gains, ..self.config });
         }
     }
 

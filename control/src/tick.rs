@@ -125,9 +125,7 @@ impl PartitionLoop {
     /// Takes another policy and other gains; the limit does not jump.
     pub fn reload(&mut self, policy: Policy, gains: Gains) {
         if policy.pid() != self.policy.pid() {
-            let u = self.terms.u;
-            self.pid = Pid::new(policy.pid());
-            self.pid.take_over(u);
+            self.pid.reconfigure(policy.pid());
         }
         if policy.overflow != self.policy.overflow && policy.overflow != Overflow::Absorb {
             self.engaged = true;
@@ -148,7 +146,7 @@ impl PartitionLoop {
             }
             (Flow::Running, Some(setpoint_s)) => self.running(&inputs, setpoint_s, dt_s),
             (Flow::StoreGone | Flow::OwnerGone, None) => (None, Reason::Outage),
-            (Flow::StoreGone | Flow::OwnerGone, Some(_)) => self.gone(&inputs, now),
+            (Flow::StoreGone | Flow::OwnerGone, Some(_)) => self.gone(&inputs, dt_s),
         };
         let limit_per_s = self.slewed(limit_per_s, &inputs, dt_s);
         Output {
@@ -200,7 +198,7 @@ impl PartitionLoop {
         if self.policy.overflow == Overflow::Absorb {
             let enters = !self.engaged && wait_s >= setpoint_s;
             if enters {
-                self.pid = Pid::new(self.policy.pid());
+                self.pid.restart();
             }
             let calm = inputs.offered_per_s < inputs.measured.capacity_per_s;
             let leaves = wait_s < OPEN_BELOW * setpoint_s || (calm && wait_s < setpoint_s);
@@ -209,7 +207,7 @@ impl PartitionLoop {
         self.engaged
     }
 
-    fn gone(&mut self, inputs: &Inputs, now: Nanos) -> (Option<f64>, Reason) {
+    fn gone(&mut self, inputs: &Inputs, dt_s: f64) -> (Option<f64>, Reason) {
         let before_per_s = inputs.measured.capacity_per_s;
         if self.policy.overflow != Overflow::Absorb {
             return (Some(self.policy.pid.u_min * self.unit_per_s), Reason::Floor);
@@ -218,7 +216,8 @@ impl PartitionLoop {
             seconds: self.policy.outage_budget_s,
             headroom: self.policy.outage_headroom,
         };
-        let allowed = self.outage.gone(now, before_per_s, inputs.room, budget);
+        let allowed =
+            self.outage.gone(dt_s.min(STEP_S_BOUNDS.1), before_per_s, inputs.room, budget);
         let reason = if allowed.spent { Reason::OutageSpent } else { Reason::Outage };
         (Some(allowed.limit_per_s), reason)
     }

@@ -116,8 +116,8 @@ fn an_outage_beyond_its_budget_gets_what_is_left() {
     plant.run(99, 8_000.0, Flow::StoreGone);
     assert!(plant.shed.abs() < 1e-9);
     let inputs = Inputs { room: Some(50_000.0), ..plant.inputs(8_000.0, Flow::StoreGone) };
-    let now = Nanos::from_millis(plant.steps * 500 + 10_000);
-    let spent = plant.tick.step(&inputs, now);
+    plant.run(1, 8_000.0, Flow::StoreGone);
+    let spent = plant.tick.step(&inputs, plant.now());
     assert_eq!((spent.reason, spent.limit_per_s), (Reason::OutageSpent, Some(500.0)));
 }
 
@@ -180,6 +180,24 @@ fn other_gains_do_not_make_the_limit_jump() {
     let mut plant = Plant::new(policy);
     let before = plant.run(60, 40_000.0, Flow::Running).limit_per_s.expect("limited");
     plant.tick.reload(policy, Gains::from_dead_time(2.0));
+    let after = plant.run(1, 40_000.0, Flow::Running).limit_per_s.expect("limited");
+    assert!((before - after).abs() < 0.01 * before, "{before} {after}");
+}
+
+#[test]
+fn a_reload_before_the_first_step_and_of_everything_at_once_is_smooth() {
+    let slow = |mut policy: Policy| {
+        policy.pid.u_max = 1.2;
+        policy
+    };
+    let policy = Profile::BoundedLag.policy(Class::Transactional);
+    let mut fresh = Plant::new(policy);
+    fresh.tick.reload(slow(policy), Gains::from_dead_time(2.0));
+    let first = fresh.run(1, 5_000.0, Flow::Running).limit_per_s.expect("limited");
+    assert!(first >= CAPACITY_PER_S, "{first}");
+    let mut plant = Plant::new(policy);
+    let before = plant.run(60, 40_000.0, Flow::Running).limit_per_s.expect("limited");
+    plant.tick.reload(slow(policy), Gains::from_dead_time(2.0));
     let after = plant.run(1, 40_000.0, Flow::Running).limit_per_s.expect("limited");
     assert!((before - after).abs() < 0.01 * before, "{before} {after}");
 }
