@@ -17,10 +17,11 @@ pub fn run(command: &TopicsCommand) -> anyhow::Result<()> {
         let mut plan = topics::plan(&kafka).await.map_err(unavailable)?;
         output::line(&plan.to_string())?;
         if matches!(command, TopicsCommand::Apply(_)) {
-            for name in topics::apply(&kafka, &plan).await.map_err(unavailable)? {
+            let applied = topics::apply(&kafka, &plan).await.map_err(unavailable)?;
+            for name in &applied.created {
                 output::line(&format!("created {name}"))?;
             }
-            plan = topics::plan(&kafka).await.map_err(unavailable)?;
+            plan = applied.plan;
         }
         match plan.fits() {
             true => Ok(()),

@@ -3,7 +3,7 @@
 //! Nothing here changes or deletes a topic: a difference is reported, and a human decides.
 
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
@@ -15,6 +15,10 @@ use crate::position::Class;
 
 /// The longest wait for one answer of the cluster.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long the brokers may take to hear of a topic that was created, and how often they are asked.
+const SEEN_TIMEOUT: Duration = Duration::from_secs(15);
+const SEEN_INTERVAL: Duration = Duration::from_millis(100);
 
 /// What is to be done about each class's topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +34,15 @@ pub struct PlannedTopic {
     pub name: String,
     /// What is to be done.
     pub action: Action,
+}
+
+/// What [`apply`] did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Applied {
+    /// The topics that it created.
+    pub created: Vec<String>,
+    /// What is there now.
+    pub plan: Plan,
 }
 
 /// What is to be done about a topic.
@@ -63,6 +76,12 @@ impl Plan {
     pub fn fits(&self) -> bool {
         self.topics.iter().all(|topic| topic.action == Action::Fits)
     }
+
+    /// Whether these topics are there as configured.
+    fn knows(&self, names: &[&str]) -> bool {
+        let awaited = |topic: &&PlannedTopic| names.contains(&topic.name.as_str());
+        self.topics.iter().filter(awaited).all(|topic| topic.action == Action::Fits)
+    }
 }
 
 /// Compares what is there with what is configured. Changes nothing.
@@ -87,10 +106,30 @@ pub async fn plan(config: &KafkaConfig) -> Result<Plan, KafkaError> {
     .await
 }
 
-/// Creates the topics that the plan found missing, and says which were created. One that somebody
-/// else has created meanwhile is left as it is.
-pub async fn apply(config: &KafkaConfig, plan: &Plan) -> Result<Vec<String>, KafkaError> {
+/// Creates the topics that the plan found missing. One that somebody else has created meanwhile is
+/// left as it is.
+pub async fn apply(config: &KafkaConfig, plan: &Plan) -> Result<Applied, KafkaError> {
     let missing: Vec<Missing<'_>> = plan.topics.iter().filter_map(Missing::of).collect();
+    let created = create(config, &missing).await?;
+    let names: Vec<&str> = missing.iter().map(|topic| topic.name).collect();
+    Ok(Applied { created, plan: seen(config, &names).await? })
+}
+
+/// What is there, once the brokers know the topics that were just created: the controller answers
+/// before they have heard of them, and one that has not calls them missing.
+async fn seen(config: &KafkaConfig, created: &[&str]) -> Result<Plan, KafkaError> {
+    let begun = Instant::now();
+    loop {
+        let found = plan(config).await;
+        let known = found.as_ref().is_ok_and(|plan| plan.knows(created));
+        if known || begun.elapsed() > SEEN_TIMEOUT {
+            return found;
+        }
+        tokio::time::sleep(SEEN_INTERVAL).await;
+    }
+}
+
+async fn create(config: &KafkaConfig, missing: &[Missing<'_>]) -> Result<Vec<String>, KafkaError> {
     let wanted: Vec<NewTopic<'_>> = missing.iter().map(Missing::as_new).collect();
     if wanted.is_empty() {
         return Ok(Vec::new());
