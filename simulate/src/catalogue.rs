@@ -3,7 +3,7 @@
 use crate::scenario::{Fault, Scenario};
 
 /// Name and text.
-const TEXTS: [(&str, &str); 21] = [
+const TEXTS: [(&str, &str); 22] = [
     ("S1", include_str!("../scenarios/s01.toml")),
     ("S1b", include_str!("../scenarios/s01b.toml")),
     ("S2", include_str!("../scenarios/s02.toml")),
@@ -24,6 +24,7 @@ const TEXTS: [(&str, &str); 21] = [
     ("S16b", include_str!("../scenarios/s16b.toml")),
     ("S16c", include_str!("../scenarios/s16c.toml")),
     ("S16d", include_str!("../scenarios/s16d.toml")),
+    ("absorb1", include_str!("../scenarios/absorb1.toml")),
     ("absorb", include_str!("../scenarios/absorb.toml")),
 ];
 

@@ -146,6 +146,13 @@ scenarios! {
         ("telemetry shed", TELEMETRY, 0.0726, Unit::Share),
         ("telemetry lag", |of| of.lag_max_s[2], 4.3, Unit::Seconds),
     ];
+    // No reference, but the promise: lag below 1 s within 8 minutes, and whoever is calm is not shed.
+    absorb1: "absorb1" => [
+        ("telemetry shed", TELEMETRY, 0.0, Unit::Share),
+        ("calm tenants shed", |of| of.shed_calm, 0.0, Unit::Share),
+        ("transactional lag", LAG, 16.0, Unit::Seconds),
+        ("minutes until back, above 8", |of| (of.back_s[2].max(of.back_s[1]) / 60.0 - 8.0).max(0.0), 0.0, Unit::Share),
+    ];
     absorb: "absorb" => [("shed", SHED, 0.0, Unit::Share)];
 }
 
