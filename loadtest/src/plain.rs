@@ -3,7 +3,8 @@
 //! broker has acknowledged all of them.
 //!
 //! It has no keys, no schema, no bounds and no metrics, and says less when something is wrong. Its
-//! producer's settings are the ingress's own, from the same configuration.
+//! producer's settings are the ingress's own, from the same configuration, and a tenant's records go
+//! to the same partition as there: over fewer partitions a record would cost less.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -47,7 +48,9 @@ pub async fn start(listen: SocketAddr, sources: &Sources) -> anyhow::Result<Star
     let Backend::Cluster { kafka, .. } = &config.backend else {
         bail!("the plain server needs backend = \"kafka\"");
     };
-    let settings = producer_settings(kafka)?;
+    let mut settings = producer_settings(kafka)?;
+    // The ingress's, and Java's.
+    settings.set("partitioner", "murmur2_random");
     let linger_ms = settings.get("linger.ms").context("linger.ms is always set")?.to_owned();
     let topic = format!("{}.{}", kafka.topic_prefix, Class::Transactional.name());
     let state = Arc::new(Plain { producer: settings.create().context("the producer")?, topic });
@@ -60,8 +63,8 @@ pub async fn start(listen: SocketAddr, sources: &Sources) -> anyhow::Result<Star
 
 async fn accept(State(plain): State<Arc<Plain>>, headers: HeaderMap, body: Bytes) -> StatusCode {
     let text = |name| headers.get(name).map(|value| value.as_bytes()).unwrap_or_default();
-    // Whoever posts decides the partition; nobody checks who it is.
-    let key = text(header::AUTHORIZATION);
+    // Nobody checks who it is.
+    let key = tenant(text(header::AUTHORIZATION));
     match text(header::CONTENT_TYPE) {
         b"application/json" => plain.append(key, &body).await,
         b"application/x-ndjson" => {
@@ -72,6 +75,12 @@ async fn accept(State(plain): State<Arc<Plain>>, headers: HeaderMap, body: Bytes
         }
         _ => StatusCode::UNSUPPORTED_MEDIA_TYPE,
     }
+}
+
+/// The tenant of `Bearer load-TENANT.SECRET`.
+fn tenant(authorization: &[u8]) -> &[u8] {
+    let key = authorization.strip_prefix(b"Bearer load-").unwrap_or(authorization);
+    key.split(|byte| *byte == b'.').next().unwrap_or(key)
 }
 
 impl Plain {
