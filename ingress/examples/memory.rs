@@ -14,6 +14,11 @@ use shared::log::Log;
 use shared::log::memory::MemoryLog;
 use shared::metrics::Registry;
 
+/// As in `shock`.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// What each partition keeps of the records, so that a run has no end by itself.
 const KEPT_BYTES_MIN: usize = 1 << 20;
 

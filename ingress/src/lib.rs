@@ -34,7 +34,6 @@ mod event;
 mod eventless;
 mod fixed_limits;
 mod framing;
-mod give_back;
 mod grant;
 mod guard;
 mod head;

@@ -19,7 +19,6 @@ use tokio::task::LocalSet;
 
 use crate::accept;
 use crate::core::{Core, Shared};
-use crate::give_back;
 use crate::listener;
 use crate::schema::SchemaError;
 use crate::tls::TlsError;
@@ -130,9 +129,6 @@ impl Ingress {
             }
         }
         tokio::spawn(self.shared.watermark.clone().watch(own.clone()));
-        let metrics = &self.shared.metrics;
-        let (open, resting) = (&metrics.connections, &metrics.connections_resting);
-        tokio::spawn(give_back::watch(open.clone(), resting.clone(), own.clone()));
         if let Some(tls) = &self.shared.tls {
             tokio::spawn(Arc::clone(tls).watch(own.clone()));
         }

@@ -27,6 +27,11 @@ use clap::Parser;
 
 use crate::cli::{Cli, Command};
 
+/// For librdkafka and SQLite as well: the crate's `override` puts it in the place of C's `malloc`.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     logging::start(cli.log_format);
