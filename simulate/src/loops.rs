@@ -16,7 +16,7 @@ use control::tick::{Inputs, Output, PERIOD_S, PartitionLoop};
 
 use crate::consumers::{Consumers, nanos};
 use crate::random::Random;
-use crate::scenario::{Fallback, Profile, Rule, Scenario, Topology};
+use crate::scenario::{Control, Fallback, Profile, Rule, Scenario, Topology};
 
 /// Consumers report so often, s.
 const REPORT_S: f64 = 0.25;
@@ -329,7 +329,9 @@ fn policy(scenario: &Scenario) -> Policy {
 /// The policy with the scenario's gains; `slower` is how much longer this class's dead time is.
 fn tuned(scenario: &Scenario, mut policy: Policy, slower: f64) -> Policy {
     let dead_time_s = scenario.control.dead_time_s.unwrap_or(1.0);
-    policy.pid.gains = Gains::from_dead_time(dead_time_s * slower);
+    let made = Gains::from_dead_time(dead_time_s * slower);
+    let Control { kp, ki, kd, .. } = scenario.control;
+    policy.pid.gains = Gains { kp: kp.unwrap_or(made.kp), ki: ki.unwrap_or(made.ki), kd, ..made };
     if !scenario.control.integral {
         policy.pid.gains.ki = 0.0;
     }

@@ -170,6 +170,12 @@ section! {
         static_per_s: Option<f64> = None,
         /// The dead time that gains are made for, s; absent: 1.
         dead_time_s: Option<f64> = None,
+        /// Proportional gain, 1/s; absent: from the dead time.
+        kp: Option<f64> = None,
+        /// Integral gain, 1/s²; absent: from the dead time.
+        ki: Option<f64> = None,
+        /// Derivative gain on the measurement.
+        kd: f64 = 0.0,
         /// The integral acts; false leaves feed-forward and P.
         integral: bool = true,
         /// From its computation to its effect, s.
@@ -276,6 +282,13 @@ impl Scenario {
             ("control.report_jitter_s", control.report_jitter_s),
         ] {
             within(key, value, 0.0, SECONDS_MAX, time)?;
+        }
+        for (key, value) in [
+            ("control.kp", control.kp.unwrap_or(0.0)),
+            ("control.ki", control.ki.unwrap_or(0.0)),
+            ("control.kd", control.kd),
+        ] {
+            within(key, value, 0.0, 100.0, "a number from 0 to 100")?;
         }
         within("tenants.zipf", tenants.zipf, 0.0, 5.0, "a number from 0 to 5")?;
         within("tenants.count", tenants.count as f64, 1.0, TENANTS_MAX as f64, "from 1 to 20000")?;
