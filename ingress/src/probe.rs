@@ -59,10 +59,14 @@ impl Probe {
         Some(self.schemas[schema].1.library_verdict(&parsed.root().to_value()))
     }
 
-    /// The same, with the value from serde_json itself.
+    /// What the library says about a value that somebody else made.
+    pub fn verdict(&self, schema: usize, value: &Value) -> bool {
+        self.schemas[schema].1.library_verdict(value)
+    }
+
+    /// The same as [`Self::library`], with the value from serde_json itself.
     pub fn plain(&self, schema: usize, text: &[u8]) -> Option<bool> {
-        let value = serde_json::from_slice::<Value>(text).ok()?;
-        Some(self.schemas[schema].1.library_verdict(&value))
+        Some(self.verdict(schema, &serde_json::from_slice(text).ok()?))
     }
 
     /// Only parses.

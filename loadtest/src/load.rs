@@ -220,4 +220,9 @@ mod tests {
             assert_eq!(event("acme", id).0.len(), EVENT_BYTES);
         }
     }
+    #[test]
+    fn the_benchmark_of_validation_takes_this_event() {
+        let theirs = include_bytes!("../../ingress/benches/order.paid.event.json");
+        assert_eq!(*event("acme", "load-123456789").0, *theirs);
+    }
 }

@@ -236,6 +236,96 @@ proptest! {
     }
 }
 
+/// Addresses of all lengths, with what breaks them anywhere.
+fn addresses() -> impl Strategy<Value = String> {
+    let beginnings = ["https://a.example", "http://a.b:80", "HTTPS:", "https:/", "x+y:", "9:", ""];
+    let plain = "[a-zA-Z0-9/._=:@?&;-]{0,40}";
+    let any = "[a-zA-Z0-9/._~!$&'()*+,;=:@?#%{} \"<>\\\\^`|\\[\\]é-]{0,3}";
+    (prop::sample::select(beginnings.to_vec()), plain, any, plain)
+        .prop_map(|(beginning, one, any, other)| format!("{beginning}{one}{any}{other}"))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn an_address_that_is_recognised_is_one(
+        format in prop::sample::select(vec!["uri", "uri-reference", "uri-template"]),
+        address in addresses(),
+    ) {
+        let schema = json!({"$schema": SEVEN, "format": format});
+        compare(&schema, &json!(address).to_string());
+    }
+}
+
+#[test]
+fn usual_addresses_are_recognised() {
+    for (format, address) in [
+        (
+            "uri",
+            "https://api.github.com/repos/a/b/git/commits/6113728f27ae82c7b1a177c8d03f9e96e0adf246",
+        ),
+        ("uri", "http://a.example:8080"),
+        ("uri", "urn:uuid:f81d4fae-7dec-11d0-a765-00a0c91e6bf6"),
+        ("uri-template", "https://api.github.com/repos/a/b/contents/{+path}{?ref,page}"),
+    ] {
+        let schema = json!({"$schema": SEVEN, "format": format});
+        assert_eq!(
+            compare(&schema, &json!(address).to_string()),
+            Some(Verdict::Valid),
+            "{address}"
+        );
+    }
+}
+
+#[test]
+fn bounds_hold_at_the_ends_of_64_bits() {
+    let numbers = [
+        "-9223372036854775808",
+        "-9223372036854775807",
+        "-1",
+        "0",
+        "1",
+        "1.5",
+        "2",
+        "1e19",
+        "9223372036854775806",
+        "9223372036854775807",
+        "9223372036854775808",
+        "18446744073709551615",
+    ];
+    for keyword in ["minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"] {
+        for bound in numbers {
+            let bound: Value = serde_json::from_str(bound).expect("a number");
+            for others in [json!({}), json!({"minimum": 1, "maximum": 2}), json!({"multipleOf": 2})]
+            {
+                let mut schema = others;
+                schema[keyword] = bound.clone();
+                for number in numbers {
+                    compare(&schema, number);
+                }
+            }
+        }
+    }
+}
+
+/// A name is told from another by its ends up to 16 bytes, and by all of it beyond.
+#[test]
+fn names_of_every_length_are_told_apart() {
+    for length in 1..40 {
+        let name = "abcdefgh".repeat(5)[..length].to_owned();
+        let schema = json!({"properties": {&name: true}, "additionalProperties": false});
+        let text = |name: &str| json!({name: 1}).to_string();
+        assert_eq!(compare(&schema, &text(&name)), Some(Verdict::Valid), "{name}");
+        for at in 0..length {
+            let mut other = name.clone().into_bytes();
+            other[at] ^= 1;
+            let other = String::from_utf8(other).expect("ASCII");
+            assert_eq!(compare(&schema, &text(&other)), Some(Verdict::Invalid), "{other}");
+        }
+    }
+}
+
 #[test]
 fn the_hidden_traps() {
     let check = |schema: Value, text: &str, expected: Verdict| {

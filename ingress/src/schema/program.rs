@@ -4,6 +4,8 @@
 //! [`Verdict::Unknown`], and the `jsonschema` crate is asked. The program borrows nothing from the
 //! schema and is immutable once compiled.
 
+use std::ops::RangeInclusive;
+
 use super::format::Format;
 use super::literal::Literal;
 use super::names::{NameTable, Names};
@@ -179,8 +181,10 @@ pub(crate) struct StringRule {
 }
 
 /// What is said about a number.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct NumberRule {
+    /// Whole numbers that obey all of it, if not all that do.
+    pub sure: RangeInclusive<i64>,
     pub min: Option<Number>,
     pub max: Option<Number>,
     pub above: Option<Number>,

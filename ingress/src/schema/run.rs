@@ -7,7 +7,7 @@
 use simd_json::{Node, StaticNode};
 
 use super::literal::{members, repeats};
-use super::names::Names;
+use super::names::{Meaning, Names};
 use super::number::{Divisor, Number};
 use super::program::{
     ArrayRule, NumberRule, ObjectRule, Program, Rule, RuleId, Step, StringRule, Types, Verdict,
@@ -43,7 +43,8 @@ impl Program {
 }
 
 impl Run<'_> {
-    /// What a rule says about the first value of these nodes.
+    /// What a rule says about the first value of these nodes. Texts and numbers, which most values
+    /// are, are decided on the way.
     #[inline]
     fn check(&mut self, id: RuleId, nodes: &[Node<'_>]) -> Verdict {
         let rule = &self.program.rules[id.0 as usize];
@@ -54,28 +55,30 @@ impl Run<'_> {
         if !rule.checked.meets(types) {
             return Verdict::Valid;
         }
-        self.apply(rule, types, nodes)
+        if self.fuel == 0 {
+            return Verdict::Unknown;
+        }
+        self.fuel -= 1;
+        match nodes[0] {
+            Node::String(text) if rule.steps.len == 0 => self.text(rule, text),
+            Node::Static(value) if rule.steps.len == 0 => self.number(rule, types, value),
+            _ => self.apply(rule, types, nodes),
+        }
     }
 
+    /// A rule that says something about containers, or about values of any type.
+    #[inline(never)]
     fn apply(&mut self, rule: &Rule, types: Types, nodes: &[Node<'_>]) -> Verdict {
-        if self.depth == DEPTH_MAX || self.fuel == 0 {
+        if self.depth == DEPTH_MAX {
             return Verdict::Unknown;
         }
         self.depth += 1;
-        self.fuel = self.fuel.saturating_sub(match nodes[0] {
-            Node::Object { len, .. } | Node::Array { len, .. } => 1 + len as u32,
-            Node::String(_) | Node::Static(_) => 1,
-        });
-        let verdict = self.apply_by_type(rule, types, nodes);
-        let verdict = self.steps(rule, nodes, verdict);
-        self.depth -= 1;
-        verdict
-    }
-
-    fn apply_by_type(&mut self, rule: &Rule, types: Types, nodes: &[Node<'_>]) -> Verdict {
+        if let Node::Object { len, .. } | Node::Array { len, .. } = nodes[0] {
+            self.fuel = self.fuel.saturating_sub(len as u32);
+        }
         let program = self.program;
         let best = if rule.gaps.meets(types) { Verdict::Unknown } else { Verdict::Valid };
-        best.min(match nodes[0] {
+        let verdict = match nodes[0] {
             Node::Object { len, .. } => match rule.object {
                 Some(index) => self.object(&program.objects[index as usize], len, nodes),
                 None => Verdict::Valid,
@@ -84,17 +87,29 @@ impl Run<'_> {
                 Some(index) => self.array(&program.arrays[index as usize], len, nodes),
                 None => Verdict::Valid,
             },
-            Node::String(text) => match rule.string {
-                Some(index) => self.string(&program.strings[index as usize], text),
-                None => Verdict::Valid,
-            },
-            Node::Static(value) => match (rule.number, Number::of(value)) {
-                (Some(index), Some(value)) => number(&program.numbers[index as usize], value),
-                _ => Verdict::Valid,
-            },
-        })
+            Node::String(text) => self.text(rule, text),
+            Node::Static(value) => self.number(rule, types, value),
+        };
+        let verdict = self.steps(rule, nodes, best.min(verdict));
+        self.depth -= 1;
+        verdict
     }
 
+    #[inline(never)]
+    fn text(&self, rule: &Rule, text: &str) -> Verdict {
+        let best = if rule.gaps.meets(Types::STRING) { Verdict::Unknown } else { Verdict::Valid };
+        let Some(index) = rule.string else { return best };
+        best.min(self.string(&self.program.strings[index as usize], text))
+    }
+
+    #[inline(always)]
+    fn number(&self, rule: &Rule, types: Types, value: StaticNode) -> Verdict {
+        let best = if rule.gaps.meets(types) { Verdict::Unknown } else { Verdict::Valid };
+        let Some(index) = rule.number else { return best };
+        best.min(number(&self.program.numbers[index as usize], value))
+    }
+
+    #[inline(always)]
     fn object(&mut self, rule: &ObjectRule, len: usize, nodes: &[Node<'_>]) -> Verdict {
         let mut verdict = counts(rule, len, nodes);
         let mut seen = [0_u64; REQUIRED_MAX / 64];
@@ -106,14 +121,14 @@ impl Run<'_> {
             };
             rest = &value[extent(value)..];
             let found = self.program.names.find(rule.names, name);
-            if let Some((index, _)) = found
+            if let Some(Meaning { index, .. }) = found
                 && index < rule.required
             {
                 let (word, bit) = (&mut seen[index as usize / 64], 1 << (index % 64));
                 missing -= u32::from(*word & bit == 0);
                 *word |= bit;
             }
-            let member = match found.and_then(|(_, rule)| rule) {
+            let member = match found.and_then(|found| found.rule) {
                 Some(RuleId::ANY) if rule.patterned.len == 0 => continue,
                 Some(member) if rule.patterned.len == 0 => self.check(member, value),
                 None if rule.patterned.len == 0 => self.check(rule.additional, value),
@@ -168,6 +183,7 @@ impl Run<'_> {
         verdict
     }
 
+    #[inline(always)]
     fn array(&mut self, rule: &ArrayRule, len: usize, nodes: &[Node<'_>]) -> Verdict {
         if (len as u64) < rule.elements_min || len as u64 > rule.elements_max {
             return Verdict::Invalid;
@@ -319,7 +335,20 @@ fn length_fits(min: u64, max: u64, text: &str) -> bool {
     (min..=max).contains(&(text.chars().count() as u64))
 }
 
-fn number(rule: &NumberRule, value: Number) -> Verdict {
+#[inline]
+fn number(rule: &NumberRule, value: StaticNode) -> Verdict {
+    let whole = match value {
+        StaticNode::I64(whole) => Some(whole),
+        StaticNode::U64(whole) => i64::try_from(whole).ok(),
+        StaticNode::F64(_) | StaticNode::Bool(_) | StaticNode::Null => None,
+    };
+    if whole.is_some_and(|whole| rule.sure.contains(&whole)) {
+        return Verdict::Valid;
+    }
+    Number::of(value).map_or(Verdict::Valid, |value| bounds(rule, value))
+}
+
+fn bounds(rule: &NumberRule, value: Number) -> Verdict {
     let bound = |limit: Option<Number>, fits: fn(std::cmp::Ordering) -> bool| {
         limit.map_or(Verdict::Valid, |limit| {
             value.compare(limit).map_or(Verdict::Unknown, |order| Verdict::sure(fits(order)))

@@ -1,5 +1,7 @@
 //! Types, literals, strings, numbers and arrays.
 
+use std::ops::RangeInclusive;
+
 use serde_json::{Map, Value};
 
 use super::super::format::ASSERTED;
@@ -103,7 +105,14 @@ impl<'s> Compiler<'s> {
     }
 
     pub(super) fn numbers(&mut self, schema: &'s Map<String, Value>, making: &mut Draftsman) {
-        let mut rule = NumberRule::default();
+        let mut rule = NumberRule {
+            sure: i64::MIN..=i64::MAX,
+            min: None,
+            max: None,
+            above: None,
+            below: None,
+            multiple_of: None,
+        };
         let bounds = [
             ("minimum", &mut rule.min),
             ("maximum", &mut rule.max),
@@ -128,6 +137,7 @@ impl<'s> Compiler<'s> {
             }
         }
         if there {
+            rule.sure = sure(&rule);
             making.rule.number = Some(self.program.numbers.len() as u32);
             self.program.numbers.push(rule);
         }
@@ -182,6 +192,25 @@ impl<'s> Compiler<'s> {
             absent
         })
     }
+}
+
+/// The whole numbers of 64 bits between bounds that are whole: none where one of them is not, or where
+/// they must be multiples as well.
+fn sure(rule: &NumberRule) -> RangeInclusive<i64> {
+    let whole = |bound: Option<Number>, absent: i64| match bound {
+        None => Some(i128::from(absent)),
+        Some(Number::Whole(whole)) => Some(whole),
+        Some(Number::Float(_)) => None,
+    };
+    let bounds = || {
+        let least = whole(rule.min, i64::MIN)?.max(whole(rule.above, i64::MIN)? + 1);
+        let most = whole(rule.max, i64::MAX)?.min(whole(rule.below, i64::MAX)? - 1);
+        // A bound beyond 64 bits is no bound, or leaves nothing.
+        let least = least.max(i64::MIN.into()).try_into().ok()?;
+        let most = most.min(i64::MAX.into()).try_into().ok()?;
+        rule.multiple_of.is_none().then_some(least..=most)
+    };
+    bounds().unwrap_or(RangeInclusive::new(1, 0))
 }
 
 impl Default for StringRule {

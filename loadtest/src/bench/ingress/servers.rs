@@ -11,19 +11,8 @@ use crate::process::{Process, loadtest_binary, memory_binary};
 use crate::records::Topics;
 use crate::services::Services;
 
-/// The schema of the events that are posted.
-const SCHEMA: &str = r#"{
-  "type": "object",
-  "required": ["amount", "currency", "lines"],
-  "additionalProperties": false,
-  "properties": {
-    "amount": {"type": "integer", "minimum": 0},
-    "currency": {"type": "string", "pattern": "^[A-Z]{3}$"},
-    "lines": {"type": "array", "maxItems": 100, "items": {"type": "integer", "minimum": 1}},
-    "note": {"type": "string", "maxLength": 1000}
-  }
-}
-"#;
+/// The schema of the events that are posted, the same as in `cargo bench -p ingress`.
+const SCHEMA: &str = include_str!("../../../../ingress/benches/order.paid.json");
 const CONFIG: &str = "[[schema]]\ntype = \"order.paid\"\nfile = \"order.paid.json\"\n";
 
 /// Everything that is measured.
