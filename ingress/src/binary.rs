@@ -93,7 +93,8 @@ fn decoded(value: &[u8]) -> Option<Cow<'_, str>> {
     (!text.contains(char::is_control)).then_some(text)
 }
 
-fn without_percent(value: &[u8]) -> Vec<u8> {
+/// Undoes percent-encoding, once.
+pub(crate) fn without_percent(value: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(value.len());
     let mut rest = value;
     while let Some((first, after)) = rest.split_first() {

@@ -1,5 +1,8 @@
-//! Requests that carry no event: what a path takes (`OPTIONS`), and the contract itself
-//! (`/openapi.json`). No key is asked for, no body read, and nothing enters the books.
+//! Requests that carry no event: what a path takes (`OPTIONS`), the contract itself (`/openapi.json`)
+//! and the schema of a type (`/v1/schemas/{type}`). Only the last asks for a key; no body is read, and
+//! nothing enters the books.
+
+use std::net::IpAddr;
 
 use bytes::Bytes;
 use http::header::{
@@ -9,8 +12,11 @@ use http::request::Parts;
 use http::{HeaderMap, Method, Response, StatusCode};
 use http_body_util::Full;
 
+use crate::binary;
 use crate::core::{Core, Shared};
+use crate::document::Document;
 use crate::head::{self, Route};
+use crate::peer::Peer;
 use crate::problem::Answer;
 use crate::reject::Reject;
 
@@ -24,26 +30,36 @@ const CODE_DOCUMENT: &str = "document";
 /// The answer and its code for the metrics; `None` where the request may carry events.
 pub(crate) fn answer(
     core: &Core,
+    peer: &Peer,
+    from: IpAddr,
     route: Route<'_>,
     parts: &Parts,
 ) -> Option<(Answer, &'static str)> {
     let allow = route.allow()?;
-    if parts.method != Method::OPTIONS && route != Route::OpenApi {
+    let takes_events = matches!(route, Route::Events | Route::Source(_) | Route::Unknown);
+    if parts.method != Method::OPTIONS && takes_events {
         return None;
     }
     let asked = head::check_bounds(parts).and_then(|()| match parts.method {
         Method::OPTIONS if !is_there(core, route) => Err(Reject::UnknownSource),
         Method::OPTIONS => Ok((options(&core.shared, route, allow, &parts.headers), CODE_OPTIONS)),
-        Method::GET | Method::HEAD => Ok((document(core, &parts.headers), CODE_DOCUMENT)),
+        Method::GET | Method::HEAD => match route {
+            Route::Schema(event_type) => schema(core, peer, event_type, &parts.headers),
+            _ => Ok(contract(core, &parts.headers)),
+        }
+        .map(|answer| (answer, CODE_DOCUMENT)),
         _ => Err(Reject::Method { allow }),
     });
-    Some(asked.unwrap_or_else(|reject| (reject.answer(), reject.row().code)))
+    Some(asked.unwrap_or_else(|reject| {
+        let reject = core.shared.failed_logins.judge(from, reject);
+        (reject.answer(), reject.row().code)
+    }))
 }
 
 fn is_there(core: &Core, route: Route<'_>) -> bool {
     match route {
         Route::Source(name) => core.view.snapshot(&core.shared.live).sources.contains_key(name),
-        Route::Events | Route::OpenApi | Route::Unknown => true,
+        Route::Events | Route::Schema(_) | Route::OpenApi | Route::Unknown => true,
     }
 }
 
@@ -58,15 +74,39 @@ fn options(shared: &Shared, route: Route<'_>, allow: &'static str, request: &Hea
     answer
 }
 
-fn document(core: &Core, request: &HeaderMap) -> Answer {
+fn contract(core: &Core, request: &HeaderMap) -> Answer {
     let policy = core.view.snapshot(&core.shared.live);
-    let document = &policy.openapi;
+    served(&policy.openapi, "application/json", request)
+}
+
+/// The schema by which the events of whoever asks are checked.
+fn schema(
+    core: &Core,
+    peer: &Peer,
+    event_type: &str,
+    request: &HeaderMap,
+) -> Result<Answer, Reject> {
+    let policy = core.view.snapshot(&core.shared.live);
+    let grant = policy.keyring.authenticate(request, peer, core.shared.clock.now())?;
+    let quota = grant.take()?;
+    let event_type = String::from_utf8(binary::without_percent(event_type.as_bytes()))
+        .map_err(|_| Reject::UnknownSchema)?;
+    grant.check_type(&event_type)?;
+    let document = policy.schemas.text(grant.own_tenant(), &event_type);
+    let document = document.ok_or(Reject::UnknownSchema)?;
+    let mut answer = served(document, "application/schema+json", request);
+    if let Some(quota) = quota {
+        quota.add_to(answer.headers_mut());
+    }
+    Ok(answer)
+}
+
+fn served(document: &Document, media_type: &'static str, request: &HeaderMap) -> Answer {
     let mut answer = if known(request, &document.etag) {
         empty(StatusCode::NOT_MODIFIED)
     } else {
         let mut answer = Response::new(Full::new(document.text.clone()));
-        let json = HeaderValue::from_static("application/json");
-        answer.headers_mut().insert(CONTENT_TYPE, json);
+        answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
         answer
     };
     answer.headers_mut().insert(ETAG, document.etag.clone());

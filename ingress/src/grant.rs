@@ -57,12 +57,21 @@ impl Grant {
         }
     }
 
+    /// Whose events they are that name no tenant.
+    pub const fn own_tenant(&self) -> Option<TenantId> {
+        self.scopes.tenant
+    }
+
+    /// Whether it may write events of this type.
+    pub fn check_type(&self, event_type: &str) -> Result<(), Reject> {
+        let types = &self.scopes.types;
+        if types.is_empty() || any(types, event_type) { Ok(()) } else { Err(Reject::TypeForbidden) }
+    }
+
     /// Whether it may write an event of this type and source.
     pub fn check(&self, event_type: &str, source: &str, router: &Router) -> Result<(), Reject> {
         let scopes = &self.scopes;
-        if !scopes.types.is_empty() && !any(&scopes.types, event_type) {
-            return Err(Reject::TypeForbidden);
-        }
+        self.check_type(event_type)?;
         if !scopes.sources.is_empty() && !any(&scopes.sources, source) {
             return Err(Reject::SourceForbidden);
         }

@@ -24,6 +24,8 @@ pub(crate) const ACCEPTED_TYPES: &str = "application/json, application/x-ndjson,
 const ACCEPTED_BY_SOURCES: &str = "application/json";
 /// What both of them allow.
 const POST: &str = "POST, OPTIONS";
+/// What the documents allow.
+const GET: &str = "GET, HEAD, OPTIONS";
 /// Some senders post JSON inside a form by default (GitHub does).
 const FORM_HINT: &str = "set the webhook's content type to application/json at the sender";
 
@@ -34,6 +36,8 @@ pub(crate) enum Route<'p> {
     Events,
     /// `/v1/sources/{name}`
     Source(&'p str),
+    /// `/v1/schemas/{type}`, the type percent-encoded where it has to be; it may hold `/`.
+    Schema(&'p str),
     /// `/openapi.json`
     OpenApi,
     /// Anything else.
@@ -90,6 +94,9 @@ impl<'p> Route<'p> {
         if path == "/openapi.json" {
             return Self::OpenApi;
         }
+        if let Some(event_type) = path.strip_prefix("/v1/schemas/").filter(|it| !it.is_empty()) {
+            return Self::Schema(event_type);
+        }
         match path.strip_prefix("/v1/sources/") {
             Some(name) if !name.is_empty() && !name.contains('/') => Self::Source(name),
             Some(_) | None => Self::Unknown,
@@ -101,6 +108,7 @@ impl<'p> Route<'p> {
         match self {
             Self::Events => "events",
             Self::Source(_) => "sources",
+            Self::Schema(_) => "schemas",
             Self::OpenApi => "openapi",
             Self::Unknown => "unknown",
         }
@@ -110,7 +118,7 @@ impl<'p> Route<'p> {
     pub const fn allow(self) -> Option<&'static str> {
         match self {
             Self::Events | Self::Source(_) => Some(POST),
-            Self::OpenApi => Some("GET, HEAD, OPTIONS"),
+            Self::Schema(_) | Self::OpenApi => Some(GET),
             Self::Unknown => None,
         }
     }
@@ -120,7 +128,7 @@ impl<'p> Route<'p> {
         match self {
             Self::Events => Some(ACCEPTED_TYPES),
             Self::Source(_) => Some(ACCEPTED_BY_SOURCES),
-            Self::OpenApi | Self::Unknown => None,
+            Self::Schema(_) | Self::OpenApi | Self::Unknown => None,
         }
     }
 }
@@ -327,6 +335,9 @@ mod tests {
         check("/v1/sources/", Route::Unknown);
         check("/v1/sources/a/b", Route::Unknown);
         check("/v1/events/", Route::Unknown);
+        check("/v1/schemas/order.paid", Route::Schema("order.paid"));
+        check("/v1/schemas/a/v%201", Route::Schema("a/v%201"));
+        check("/v1/schemas/", Route::Unknown);
         check("/openapi.json", Route::OpenApi);
         check("/", Route::Unknown);
     }

@@ -28,6 +28,7 @@ mod credential;
 mod deadlines;
 mod descriptors;
 mod desk;
+mod document;
 mod elements;
 mod envelope;
 mod event;

@@ -14,8 +14,9 @@ use arc_swap::ArcSwap;
 use shared::config::{IngressConfig, SourceConfig};
 
 use crate::credential::Keyring;
+use crate::document::Document;
 use crate::metrics::Registered;
-use crate::openapi::OpenApi;
+use crate::openapi;
 use crate::schema::{SchemaError, Schemas};
 use crate::source::Source;
 
@@ -29,7 +30,7 @@ pub(crate) struct Policy {
     /// Schemas by type.
     pub schemas: Schemas,
     /// What all of it asks of a producer.
-    pub openapi: OpenApi,
+    pub openapi: Document,
 }
 
 impl Policy {
@@ -41,7 +42,7 @@ impl Policy {
             keyring: Keyring::new(config, before.map(|before| &before.keyring)),
             sources: config.sources.iter().map(source).collect::<Result<_, SchemaError>>()?,
             schemas: Schemas::load(&config.schemas)?,
-            openapi: OpenApi::of(config)?,
+            openapi: openapi::contract(config)?,
         })
     }
 }

@@ -8,12 +8,10 @@ mod components;
 mod embedded;
 mod paths;
 
-use bytes::Bytes;
-use http::HeaderValue;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 use shared::config::IngressConfig;
 
+use crate::document::Document;
 use crate::schema::SchemaError;
 
 /// What the document is about, in Markdown.
@@ -22,23 +20,9 @@ const DESCRIPTION: &str = "Events in, 202 out: an answer of 202 means that the e
     whether sending the same event with the same `id` again can help.\n\n\
     A body may be coded: `Content-Encoding: gzip`, `zstd`, `br` or `deflate`.";
 
-/// The document and its validator.
-#[derive(Clone, Debug)]
-pub(crate) struct OpenApi {
-    /// The JSON text.
-    pub text: Bytes,
-    /// Changes with the text.
-    pub etag: HeaderValue,
-}
-
-impl OpenApi {
-    /// The document of this configuration.
-    pub fn of(config: &IngressConfig) -> Result<Self, SchemaError> {
-        let text = serde_json::to_vec(&document(config)?).expect("a document has only string keys");
-        let digest = hex::encode(&Sha256::digest(&text)[..16]);
-        let etag = HeaderValue::try_from(format!("\"{digest}\"")).expect("hex digits in quotes");
-        Ok(Self { text: Bytes::from(text), etag })
-    }
+/// The document of this configuration.
+pub(crate) fn contract(config: &IngressConfig) -> Result<Document, SchemaError> {
+    Ok(Document::of(&document(config)?))
 }
 
 fn document(config: &IngressConfig) -> Result<Value, SchemaError> {

@@ -56,7 +56,7 @@ pub(crate) async fn handle(
 ) -> Answer {
     let (parts, mut incoming) = request.into_parts();
     let route = Route::of(parts.uri.path());
-    let (mut answer, code) = match eventless::answer(core, route, &parts) {
+    let (mut answer, code) = match eventless::answer(core, peer, from, route, &parts) {
         Some(answered) => answered,
         None => {
             let tally = Tally::open(&core.shared.metrics);
@@ -182,7 +182,7 @@ fn authenticate<'p>(
 ) -> Result<Sender<'p>, Reject> {
     match route {
         // The contract's own requests never come here.
-        Route::Unknown | Route::OpenApi => Err(Reject::UnknownPath),
+        Route::Unknown | Route::Schema(_) | Route::OpenApi => Err(Reject::UnknownPath),
         Route::Events => {
             head::check_head(parts)?;
             let grant = policy.keyring.authenticate(&parts.headers, peer, shared.clock.now())?;

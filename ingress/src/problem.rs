@@ -98,6 +98,7 @@ impl Reject {
             }
             Self::UnknownPath
             | Self::UnknownSource
+            | Self::UnknownSchema
             | Self::Method { .. }
             | Self::HeadTimeout
             | Self::HttpVersion

@@ -22,6 +22,8 @@ pub(crate) enum Reject {
     UnknownPath,
     /// No such webhook source.
     UnknownSource,
+    /// No schema is registered for the type, for this tenant.
+    UnknownSchema,
     /// The path takes another method.
     Method {
         /// Which.
@@ -224,6 +226,7 @@ impl Reject {
         match self {
             Self::UnknownPath => never(404, "unknown_path", "no such path"),
             Self::UnknownSource => never(404, "unknown_source", "no such source"),
+            Self::UnknownSchema => never(404, "unknown_schema", "no schema for this type"),
             Self::Method { .. } => {
                 never(405, "method_not_allowed", "the path takes another method")
             }

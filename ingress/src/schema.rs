@@ -34,6 +34,7 @@ use shared::config::{SchemaMode, SchemasConfig, UnknownType};
 use shared::tenant::TenantId;
 
 use self::program::Program;
+use crate::document::Document;
 use crate::reject::Reject;
 use crate::tape::Item;
 use crate::violation::{Violation, Violations};
@@ -92,7 +93,22 @@ pub(crate) struct Schema {
 pub(crate) struct Schemas {
     unknown_type: UnknownType,
     mode: SchemaMode,
-    by_type: HashMap<String, Vec<(Option<TenantId>, Schema)>>,
+    by_type: HashMap<String, Vec<Registration>>,
+}
+
+/// A schema, for whom it is, and its text for those who ask.
+#[derive(Debug)]
+struct Registration {
+    /// `None`: for every tenant.
+    tenant: Option<TenantId>,
+    schema: Schema,
+    document: Document,
+}
+
+impl Registration {
+    fn is_for(&self, tenant: Option<TenantId>) -> bool {
+        self.tenant.is_none() || self.tenant == tenant
+    }
 }
 
 impl Schemas {
@@ -100,12 +116,15 @@ impl Schemas {
     pub fn load(config: &SchemasConfig) -> Result<Self, SchemaError> {
         let mut by_type: HashMap<String, Vec<_>> = HashMap::new();
         for entry in &config.entries {
-            let schema = Schema::load(&entry.file, "/data", config.mode)?;
-            by_type.entry(entry.event_type.clone()).or_default().push((entry.tenant, schema));
+            let text = read(&entry.file)?;
+            let schema = Schema::compile(&text, &entry.file, "/data", config.mode)?;
+            let (tenant, document) = (entry.tenant, Document::of(&text));
+            let registration = Registration { tenant, schema, document };
+            by_type.entry(entry.event_type.clone()).or_default().push(registration);
         }
         for schemas in by_type.values_mut() {
             // A tenant's own schema stands before the one for all.
-            schemas.sort_by_key(|(tenant, _)| tenant.is_none());
+            schemas.sort_by_key(|one: &Registration| one.tenant.is_none());
         }
         Ok(Self { unknown_type: config.unknown_type, mode: config.mode, by_type })
     }
@@ -115,15 +134,25 @@ impl Schemas {
         if self.mode == SchemaMode::Off {
             return Ok(None);
         }
-        let schemas = self.by_type.get(event_type).map(Vec::as_slice).unwrap_or_default();
-        let fits = |owner: &Option<TenantId>| owner.is_none_or(|owner| owner == tenant);
-        match schemas.iter().find(|(owner, _)| fits(owner)) {
-            Some((_, schema)) => Ok(Some(schema)),
+        match self.registered(Some(tenant), event_type) {
+            Some(one) => Ok(Some(&one.schema)),
             None => match self.unknown_type {
                 UnknownType::Accept => Ok(None),
                 UnknownType::Reject => Err(Reject::UnknownType),
             },
         }
+    }
+}
+
+impl Schemas {
+    fn registered(&self, tenant: Option<TenantId>, event_type: &str) -> Option<&Registration> {
+        self.by_type.get(event_type)?.iter().find(|one| one.is_for(tenant))
+    }
+
+    /// The text of a type's schema, as this tenant's events are checked by it; without a tenant the
+    /// one for all.
+    pub fn text(&self, tenant: Option<TenantId>, event_type: &str) -> Option<&Document> {
+        self.registered(tenant, event_type).map(|one| &one.document)
     }
 }
 

@@ -15,6 +15,11 @@ pub(super) fn paths(config: &IngressConfig) -> Value {
     if !config.sources.is_empty() {
         paths.insert("/v1/sources/{name}".to_owned(), sources(config));
     }
+    let common = config.schemas.entries.iter().filter(|entry| entry.tenant.is_none());
+    let types: Vec<&str> = common.map(|entry| entry.event_type.as_str()).collect();
+    if !types.is_empty() {
+        paths.insert("/v1/schemas/{type}".to_owned(), schema(&types));
+    }
     paths.insert("/openapi.json".to_owned(), document());
     Value::Object(paths)
 }
@@ -67,6 +72,36 @@ fn sources(config: &IngressConfig) -> Value {
             "responses": answers(Taker::Sources),
         },
         "options": options(Some(refusals("404", Taker::Sources))),
+    })
+}
+
+fn schema(types: &[&str]) -> Value {
+    let mut responses = refused(Taker::Schemas);
+    let whole = json!({
+        "description": "The JSON Schema of the type's `data`, as the asker's events are checked.",
+        "headers": {"ETag": header("ETag")},
+        "content": {"application/schema+json": {"schema": {"type": ["object", "boolean"]}}},
+    });
+    responses.insert("200".to_owned(), whole);
+    let known = json!({"description": "The asker has it already (`If-None-Match`)."});
+    responses.insert("304".to_owned(), known);
+    let parameter =
+        |schema: Value| json!([{"name": "type", "in": "path", "required": true, "schema": schema}]);
+    // Asked without a key, it must not tell which types a tenant has: every type has it.
+    let mut asked = options(None);
+    asked["parameters"] = parameter(json!({
+        "type": "string", "minLength": 1, "not": {"pattern": "[\u{0}-\u{1f}\u{7f}-\u{9f}]"},
+    }));
+    json!({
+        "get": {
+            "parameters": parameter(json!({"type": "string", "enum": types})),
+            "operationId": "getSchema",
+            "summary": "The schema of a type",
+            "description": "Types of one tenant are there for its keys and not listed here.",
+            "security": [{"key": []}],
+            "responses": responses,
+        },
+        "options": asked,
     })
 }
 
@@ -142,6 +177,7 @@ fn tracestate() -> Value {
 enum Taker {
     Events,
     Sources,
+    Schemas,
     Contract,
 }
 
@@ -157,12 +193,14 @@ impl Taker {
             | Reject::NotImplemented(_)
             | Reject::HttpVersion
             | Reject::Overloaded => true,
+            Reject::UnknownSchema => matches!(self, Self::Schemas),
             Reject::Unauthorized
             | Reject::KeyExpired { .. }
             | Reject::KeyDisabled
             | Reject::RateLimited(_)
-            | Reject::TenantForbidden
-            | Reject::TypeForbidden
+            | Reject::TypeForbidden => matches!(self, Self::Events | Self::Schemas),
+            Reject::FailedLogins { .. } => !matches!(self, Self::Contract),
+            Reject::TenantForbidden
             | Reject::SourceForbidden
             | Reject::ClassForbidden
             | Reject::Batch(_)

@@ -29,6 +29,7 @@ const BOUND: Bound = Bound { name: "bound", limit: 1, observed: Some(2) };
 specimens! {
     Reject::UnknownPath => Reject::UnknownPath,
     Reject::UnknownSource => Reject::UnknownSource,
+    Reject::UnknownSchema => Reject::UnknownSchema,
     Reject::Method { .. } => Reject::Method { allow: "POST" },
     Reject::HeadTooLarge(_) => Reject::HeadTooLarge(BOUND),
     Reject::Malformed(_) => Reject::Malformed("the request is malformed"),

@@ -55,7 +55,7 @@ fn source_coverage(config: &SourceConfig) -> Result<Vec<Coverage>, SchemaError> 
 impl Schemas {
     fn coverage(&self) -> Vec<Coverage> {
         let all = self.by_type.iter().flat_map(|(event_type, schemas)| {
-            schemas.iter().map(move |(tenant, schema)| (event_type, tenant, schema))
+            schemas.iter().map(move |one| (event_type, &one.tenant, &one.schema))
         });
         all.map(|(event_type, tenant, schema)| {
             let name = match tenant {
@@ -70,7 +70,7 @@ impl Schemas {
     /// How many schemas leave something to the library, and how many there are.
     pub fn partly_covered(&self) -> (usize, usize) {
         let all = || self.by_type.values().flatten();
-        (all().filter(|(_, schema)| !schema.is_covered()).count(), all().count())
+        (all().filter(|one| !one.schema.is_covered()).count(), all().count())
     }
 }
 

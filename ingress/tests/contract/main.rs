@@ -7,6 +7,7 @@ mod books;
 mod browsers;
 mod client;
 mod connections;
+mod documents;
 mod edge;
 mod faults;
 mod fixture;

@@ -126,11 +126,13 @@ fn heads() -> Vec<Row> {
     let good = || Post::json(GOOD);
     let get = Post { method: "GET", ..good() };
     let many = (0..70).fold(good(), |post, n| post.header(&format!("x-{n}"), "x"));
+    let asked = Post { method: "GET", ..Post::json("").to("/v1/schemas/unheard.of") };
     let unsigned = Post::webhook("push", "d-1", HOOK).without("x-hub-signature-256");
     let foreign = GOOD.replace("\"id\"", "\"tenant\":\"other\",\"id\"");
     vec![
         Row::bad(&good().to("/"), 404, "unknown_path"),
         Row::bad(&good().to("/v1/sources/gitlab"), 404, "unknown_source"),
+        Row::bad(&asked, 404, "unknown_schema"),
         Row::bad(&get, 405, "method_not_allowed").with(&[("allow", "POST")]),
         Row::bad(&many, 431, "head_too_large"),
         raw(b"POST /v1/events HTTP/1.1\r\nhost: te", 408, "head_timeout"),
@@ -288,7 +290,9 @@ async fn documented() -> BTreeSet<String> {
     server.stop().await;
     let mut codes = BTreeSet::new();
     for path in document["paths"].as_object().expect("paths").values() {
-        let responses = path["post"]["responses"].as_object().into_iter().flatten();
+        let operations = [&path["post"], &path["get"]];
+        let responses = operations.into_iter().filter_map(|it| it["responses"].as_object());
+        let responses = responses.flatten();
         for (_, response) in responses {
             let schema = &response["content"]["application/problem+json"]["schema"];
             let listed = schema["allOf"][1]["properties"]["code"]["enum"].as_array();
