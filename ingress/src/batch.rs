@@ -73,8 +73,7 @@ impl Checker<'_> {
         while start < body.len() {
             let rest = &body[start..];
             let line = &rest[..memchr::memchr(b'\n', rest).unwrap_or(rest.len())];
-            let blank = line.len() - line.trim_ascii_start().len();
-            let at = start + blank..start + blank + line.trim_ascii().len();
+            let at = without_whitespace(line, start);
             start += line.len() + 1;
             if at.is_empty() {
                 continue;
@@ -242,4 +241,12 @@ impl Shared {
 fn trimmed(body: &[u8]) -> Range<usize> {
     let start = body.len() - body.trim_ascii_start().len();
     start..start + body.trim_ascii().len()
+}
+/// Where the text of a line begins and ends, of a line that begins at `start`. JSON's whitespace only (RFC 8259,
+/// section 2): a form feed is none.
+fn without_whitespace(line: &[u8], start: usize) -> Range<usize> {
+    let is_text = |byte: &u8| !matches!(byte, b' ' | b'\t' | b'\r');
+    let first = line.iter().position(is_text).unwrap_or(line.len());
+    let end = line.iter().rposition(is_text).map_or(first, |last| last + 1);
+    start + first..start + end
 }

@@ -47,8 +47,9 @@ const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
 /// Streams that may be reset before they were looked at (rapid reset), and that we reset ourselves.
 const PENDING_RESETS_MAX: usize = 20;
 const LOCAL_RESETS_MAX: usize = 100;
-/// HTTP/2's own question whether the other end lives, and how long it has for an answer.
-const PING: Duration = Duration::from_secs(20);
+/// HTTP/2's own question whether the other end lives, and how long it has for an answer. Nobody can
+/// answer in the middle of a head (RFC 9113, 6.10), so both together bound an unfinished one.
+const PING: Duration = Duration::from_secs(5);
 /// What a sender sends behind our last answer is read for so long, and so many bytes of it: closing
 /// on unread bytes would reset the connection and take the answer with it.
 const LINGER_TIME: Duration = Duration::from_secs(1);
@@ -273,7 +274,8 @@ fn http1_builder() -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder
         .max_buf_size(BUFFER_BYTES_MAX)
-        .half_close(false)
+        // Whoever has said all and closed its half still waits for the answer.
+        .half_close(true)
         .keep_alive(true)
         // On, hyper keeps an answer back while bytes of a next request are there, and drops it with
         // the connection where those bytes are no request.

@@ -150,8 +150,12 @@ pub(crate) fn check_head(parts: &Parts) -> Result<(), Reject> {
     if parts.method == Method::POST { Ok(()) } else { Err(Reject::Method { allow: POST }) }
 }
 
-/// The bounds of a head. The framing has held one of HTTP/1 to the same before it came here.
+/// The bounds of a head, and what stands there once. The framing has held one of HTTP/1 to the same before it came here.
 pub(crate) fn check_bounds(parts: &Parts) -> Result<(), Reject> {
+    // Of two, another reader of the request might take the other one.
+    if parts.headers.get_all(CONTENT_TYPE).iter().nth(1).is_some() {
+        return Err(Reject::Malformed("Content-Type stands there twice"));
+    }
     if parts.version < Version::HTTP_2 {
         return Ok(());
     }
@@ -262,12 +266,27 @@ pub(crate) fn wishes_of(parts: &Parts) -> Result<Wishes, Reject> {
 /// The value of the first preference `return` (RFC 7240, 2: of several, the first counts).
 fn preferred_return(headers: &HeaderMap) -> Option<&str> {
     let values = headers.get_all(PREFER).iter().filter_map(|value| value.to_str().ok());
-    let mut preferences = values.flat_map(|value| value.split(','));
+    let mut preferences = values.flat_map(|value| split_unquoted(value, b','));
     preferences.find_map(|preference| {
-        let (preference, _parameters) = preference.split_once(';').unwrap_or((preference, ""));
+        let preference = split_unquoted(preference, b';').next().unwrap_or_default();
         let (name, value) = preference.split_once('=')?;
         let value = value.trim().trim_matches('"');
         name.trim().eq_ignore_ascii_case("return").then_some(value)
+    })
+}
+
+/// The parts between separators that stand in no quoted string (RFC 9110, 5.6.4).
+fn split_unquoted(text: &str, separator: u8) -> impl Iterator<Item = &str> {
+    let (mut quoted, mut escaped) = (false, false);
+    text.split(move |letter: char| {
+        let is_separator = letter == char::from(separator) && !quoted;
+        match letter {
+            _ if escaped => escaped = false,
+            '\\' if quoted => escaped = true,
+            '"' => quoted = !quoted,
+            _ => {}
+        }
+        is_separator
     })
 }
 
@@ -389,5 +408,7 @@ mod tests {
         check("Return = \"minimal\"; foo=bar", Some("minimal"));
         check("return=minimal, return=representation", Some("minimal"));
         check("wait=10", None);
+        check("foo=\"a, return=representation\"", None);
+        check("foo=\"a\\\", return=minimal\"; x, return=minimal", Some("minimal"));
     }
 }

@@ -1,15 +1,16 @@
 //! A connection's requests, before the pipeline: what the framing refused, how many may be served at
 //! one time, and whose they are where a proxy forwards them.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use http::header::{CONNECTION, HOST, HeaderMap, HeaderValue};
-use http::{Request, Version};
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderValue};
+use http::uri::Scheme;
+use http::{Method, Request, Version};
 use http_body_util::Full;
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use shared::config::ProxyProtocol;
 use tokio::time::Instant;
 
@@ -39,6 +40,8 @@ pub(crate) struct Connected {
     pub old: Instant,
     /// Whether the other end may forward for others.
     forwards: bool,
+    /// Whether TLS ends here.
+    secured: bool,
 }
 
 /// One of the requests being served, not any more when dropped.
@@ -49,7 +52,8 @@ impl Connected {
     pub fn new(core: Rc<Core>, peer: Peer, pulse: Pulse) -> Self {
         let by_header = core.shared.config.edge.proxy_protocol == ProxyProtocol::Off;
         let forwards = by_header && trusts(&core.shared, peer.address());
-        Self { core, peer, pulse: Rc::new(pulse), old: old_at(), forwards }
+        let secured = core.shared.tls.is_some();
+        Self { core, peer, pulse: Rc::new(pulse), old: old_at(), forwards, secured }
     }
 
     /// For whom the other end forwards a request with these fields, where it may.
@@ -60,6 +64,24 @@ impl Connected {
 
 /// Answers one request of the connection.
 pub(crate) async fn answer(connected: &Connected, request: Request<Incoming>) -> Answer {
+    let is_head = request.method() == Method::HEAD;
+    let mut answer = answer_whole(connected, request).await;
+    if is_head {
+        keep_head(&mut answer);
+    }
+    answer
+}
+
+/// The answer to a HEAD is that of a GET without its content (RFC 9110, 9.3.2). hyper sees to it in
+/// HTTP/1 only.
+fn keep_head(answer: &mut Answer) {
+    if let Some(length) = answer.body().size_hint().exact().filter(|length| *length > 0) {
+        answer.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    *answer.body_mut() = Body::default();
+}
+
+async fn answer_whole(connected: &Connected, request: Request<Incoming>) -> Answer {
     let core = &*connected.core;
     let (_serving, refused) = connected.pulse.begin();
     if let Some(reject) = refused {
@@ -85,7 +107,10 @@ fn admit<'c>(
 ) -> Result<(Slot<'c>, Option<Place>), Reject> {
     let shared = &*connected.core.shared;
     if request.version() == Version::HTTP_2 {
-        check_authority(request)?;
+        check_target(request)?;
+    } else if request.uri().scheme() == Some(&Scheme::HTTPS) && !connected.secured {
+        // RFC 9110, 7.4: nobody vouches for it.
+        return Err(Reject::Malformed("an https target came over a connection without TLS"));
     }
     let slot = Slot::take(shared).ok_or(Reject::Overloaded)?;
     if shared.watermark.is_shedding() {
@@ -96,8 +121,15 @@ fn admit<'c>(
     Ok((slot, Some(place)))
 }
 
-/// HTTP/2 frames itself; what is left is whose request it is (RFC 9113 section 8.3.1).
-fn check_authority(request: &Request<Incoming>) -> Result<(), Reject> {
+/// HTTP/2 frames itself; what is left is what is asked for, and of whom (RFC 9113 section 8.3.1). A
+/// proxy that ends TLS may say `https` here.
+fn check_target(request: &Request<Incoming>) -> Result<(), Reject> {
+    if request.method() == Method::CONNECT {
+        return Err(Reject::NotImplemented("this is no proxy: CONNECT is not implemented"));
+    }
+    if !matches!(request.uri().scheme_str(), Some("http" | "https")) {
+        return Err(Reject::Malformed(":scheme is neither http nor https"));
+    }
     let mut hosts = request.headers().get_all(HOST).iter();
     let host = hosts.next().map(HeaderValue::as_bytes);
     if hosts.next().is_some() {
@@ -118,12 +150,18 @@ fn forwarded_for(shared: &Shared, headers: &HeaderMap) -> Option<IpAddr> {
     let values = headers.get_all("x-forwarded-for").iter().rev();
     let addresses = values.flat_map(|value| value.to_str().unwrap_or_default().rsplit(','));
     for address in addresses {
-        let address: IpAddr = address.trim().parse().ok()?;
+        let address = address_of(address.trim())?;
         if !trusts(shared, address) {
             return Some(address.to_canonical());
         }
     }
     None
+}
+
+/// An address, also with the port that some proxies write behind it.
+fn address_of(text: &str) -> Option<IpAddr> {
+    let with_port = || text.parse::<SocketAddr>().map(|address| address.ip());
+    text.parse().or_else(|_| with_port()).ok()
 }
 
 impl<'s> Slot<'s> {

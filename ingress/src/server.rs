@@ -105,6 +105,12 @@ impl Ingress {
         self.address
     }
 
+    /// What producers reach it by.
+    pub fn url(&self) -> String {
+        let scheme = if self.shared.tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", self.address)
+    }
+
     /// What replaces its keys, sources and schemas while it serves.
     pub fn reload(&self) -> Reload {
         Reload(Arc::clone(&self.shared))

@@ -159,7 +159,12 @@ impl Origin {
     ) -> Result<Option<Found<'f>>, Reject> {
         match self {
             Self::Header(name) => {
-                Ok(headers.get(name).and_then(|value| value.to_str().ok()).map(Found::Text))
+                let mut values = headers.get_all(name).iter();
+                let value = values.next().and_then(|value| value.to_str().ok());
+                if values.next().is_some() {
+                    return Err(Reject::Duplicate { member: name.as_str().to_owned() });
+                }
+                Ok(value.map(Found::Text))
             }
             Self::Body(pointer) => {
                 let Some(item) = pointer.find(body)? else { return Ok(None) };

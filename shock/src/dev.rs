@@ -157,7 +157,7 @@ fn welcome(
     admin: &TcpListener,
 ) -> anyhow::Result<()> {
     let Backend::Embedded(embedded) = &config.backend else { return Ok(()) };
-    let url = format!("http://{}", ingress.local_addr());
+    let url = ingress.url();
     output::announce("data", &embedded.data_dir.display().to_string())?;
     output::announce("ingress", &url)?;
     output::announce("admin", &format!("http://{}", admin.local_addr()?))?;

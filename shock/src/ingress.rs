@@ -65,7 +65,7 @@ async fn serve(loaded: Loaded, sources: Sources) -> anyhow::Result<()> {
     };
     let status = reload::follow(loaded, sources, Purpose::Ingress, &registry, apply)?;
     let admin = port::admin(config.admin_listen).await?;
-    output::announce("ingress", &format!("http://{}", ingress.local_addr()))?;
+    output::announce("ingress", &ingress.url())?;
     output::announce("admin", &format!("http://{}", admin.local_addr()?))?;
 
     // The admin port outlives the drain: its last scrape tells what happened.

@@ -127,6 +127,11 @@ impl Connection {
         let _ = self.0.get_mut().write_all(bytes).await;
     }
 
+    /// Says that nothing more will come.
+    pub async fn close_sending(&mut self) {
+        self.0.get_mut().shutdown().await.expect("half of it is closed");
+    }
+
     /// The next answer; `None` where the server has closed.
     pub async fn answer(&mut self) -> Option<Answer> {
         timeout(PATIENCE, self.read()).await.expect("an answer in time")

@@ -143,6 +143,33 @@ async fn an_answer_does_not_wait_for_what_follows() {
     server.shutdown.cancel();
 }
 
+/// Whoever says at once that nothing more will come still gets the answer: the event is in the log.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_closes_its_half_is_answered() {
+    let server = Fixture::start();
+    for _ in 0..5 {
+        let mut connection = Connection::open(server.address).await;
+        connection.write(&Post::json(EVENT).bytes()).await;
+        connection.close_sending().await;
+        assert_eq!(connection.answer().await.expect("an answer").status, 202);
+        assert!(connection.answer().await.is_none(), "closed");
+    }
+    server.stop().await;
+}
+
+/// RFC 9110, 7.4: nobody vouches for what is asked for under https.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_https_target_needs_tls() {
+    let server = Fixture::start();
+    for (scheme, status) in [("http", 202), ("https", 400)] {
+        let bytes = Post::json(EVENT).to(&format!("{scheme}://test/v1/events")).bytes();
+        let mut connection = Connection::open(server.address).await;
+        connection.write(&bytes).await;
+        assert_eq!(connection.answer().await.expect("an answer").status, status, "{scheme}");
+    }
+    server.stop().await;
+}
+
 /// hyper is let go after a second of silence; what comes then is served as if it had stayed.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_that_rested_goes_on() {

@@ -37,6 +37,27 @@ fn post() -> Vec<u8> {
     ])
 }
 
+/// RFC 9110, 9.3.2, and RFC 9113, 8.1: content behind the answer to a HEAD is a protocol error.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_head_is_answered_without_content() {
+    let server = server();
+    let mut wire = Wire::open(server.address, &[(INITIAL_WINDOW_SIZE, 1 << 20)]).await;
+    let head = fields(&[
+        (":method", "HEAD"),
+        (":scheme", "http"),
+        (":authority", "test"),
+        (":path", "/openapi.json"),
+    ]);
+    wire.write(&frame(HEADERS, END_HEADERS | END_STREAM, 1, &head)).await;
+    wire.write(&frame(HEADERS, END_HEADERS, 3, &post())).await;
+    wire.write(&frame(DATA, END_STREAM, 3, EVENT.as_bytes())).await;
+    let answer = wire.next(&[HEADERS, DATA]).await.expect("an answer");
+    assert_eq!((answer.kind, answer.stream, answer.status()), (HEADERS, 1, 200));
+    let next = wire.next(&[HEADERS, DATA]).await.expect("another answer");
+    assert_eq!((next.kind, next.stream, next.status()), (HEADERS, 3, 202));
+    server.stop().await;
+}
+
 /// Somebody else's event is taken meanwhile, and in the end no connection is left.
 async fn others_are_served_and_it_is_gone(server: Fixture) {
     assert_eq!(Post::json(EVENT).send(&server).await.status, 202);

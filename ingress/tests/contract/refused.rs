@@ -48,6 +48,11 @@ async fn malformed_bodies() {
     for (body, status, code) in bodies {
         check(&server, Post::json(body), *status, code).await;
     }
+    let lines = Post::json(format!("\x0c{GOOD}\n")).without("content-type");
+    let lines = lines.header("content-type", "application/x-ndjson");
+    check(&server, lines, 400, "malformed_json").await;
+    let twice = Post::json(GOOD).header("Content-Type", "text/plain");
+    check(&server, twice, 400, "malformed_request").await;
     let data = [
         ("\"\\u0000\"", "not_storable"),
         ("\"\\ud800\"", "not_storable"),
@@ -142,6 +147,9 @@ async fn webhooks_that_are_not_what_their_source_says() {
     check(&server, Post::webhook("push", "d-1", nobody), 422, "attribute_missing").await;
     let twice = r#"{"repository":{"owner":{"login":"a"}},"repository":{"owner":{"login":"b"}}}"#;
     check(&server, Post::webhook("push", "d-1", twice), 400, "duplicate_member").await;
+    let delivered = Post::webhook("push", "d-1", r#"{"repository":{"owner":{"login":"a"}}}"#);
+    let delivered = delivered.header("X-GitHub-Delivery", "d-2");
+    check(&server, delivered, 400, "duplicate_member").await;
     let form = good().header("content-type", "application/x-www-form-urlencoded");
     let answer = check(&server, form, 415, "unsupported_media_type").await;
     assert!(answer.json()["detail"].as_str().is_some_and(|hint| hint.contains("application/json")));
