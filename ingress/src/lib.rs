@@ -74,6 +74,14 @@ pub use self::schema::{Coverage, Gap, SchemaError, coverage};
 pub use self::server::{BindError, Ingress, Reload, ServeError};
 pub use self::tls::TlsError;
 
+/// Reads every file that an ingress of this configuration starts with, and starts nothing: schemas compile,
+/// certificate and key make a server.
+pub fn check(config: &shared::config::IngressConfig) -> Result<(), BindError> {
+    live::Policy::load(config, None)?;
+    config.edge.tls.as_ref().map_or(Ok(()), tls::Tls::check)?;
+    Ok(())
+}
+
 /// Registers every family the ingress exports, without an ingress: for the reference page.
 pub fn describe(registry: &shared::metrics::Registry) {
     metrics::Metrics::new(registry);

@@ -86,6 +86,11 @@ impl Tls {
         })
     }
 
+    /// Whether the files make a server.
+    pub fn check(files: &TlsConfig) -> Result<(), TlsError> {
+        Files::read(files)?.build(files).map(drop)
+    }
+
     /// For one handshake.
     pub fn acceptor(&self) -> TlsAcceptor {
         TlsAcceptor::from(Arc::clone(&self.current.read()))

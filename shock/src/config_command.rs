@@ -4,13 +4,14 @@ use shared::config::{Purpose, explain, reference_markdown};
 
 use crate::cli::ConfigCommand;
 use crate::exit::End;
-use crate::{output, settings};
+use crate::{output, port, settings};
 
 /// Runs the command.
 pub fn run(command: ConfigCommand) -> anyhow::Result<()> {
     match command {
         ConfigCommand::Check(options) => {
             let config = settings::load(&settings::sources(&options), Purpose::Check)?;
+            ingress::check(&config.ingress).map_err(|error| port::ingress(&error))?;
             output::text(&config.summary())?;
         }
         ConfigCommand::Explain { key, settings: options } => {
