@@ -78,7 +78,9 @@ pub fn producer(config: &KafkaConfig) -> Result<ClientConfig, KafkaError> {
 
     let mut client = common(config, "producer");
     client
-        .set("linger.ms", "1")
+        // What comes while a partition's batch is under way is the next batch ([`super::lane`]): that
+        // gathers without waiting for anybody (ADR 11).
+        .set("linger.ms", "0")
         .set("compression.type", "lz4")
         .set("queue.buffering.max.messages", QUEUE_MESSAGES_MAX.to_string())
         .set("queue.buffering.max.kbytes", QUEUE_KIB_MAX.to_string())
