@@ -133,10 +133,11 @@ impl Process {
         .await
     }
 
-    /// Waits for the line `word  http://address`.
+    /// Waits for the line `word  http://address`, or `https://`.
     pub async fn address(&mut self, word: &str) -> anyhow::Result<SocketAddr> {
         let url = self.value(word).await?;
-        let text = url.strip_prefix("http://").unwrap_or(&url).trim_end_matches('/');
+        let (_scheme, text) = url.split_once("://").unwrap_or(("", &url));
+        let text = text.trim_end_matches('/');
         text.parse().with_context(|| format!("{} printed `{word} {url}`", self.name))
     }
 
