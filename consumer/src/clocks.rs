@@ -19,15 +19,12 @@ use crate::worker::Shared;
 /// Between two looks at what is known.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Compares the clocks once. A database that shares our clock, or says nothing, changes nothing.
-pub(crate) async fn compare(shared: &Shared) {
-    let asked = tokio::time::timeout(STATEMENT_TIMEOUT, ask(&shared.store, &shared.clock)).await;
-    match asked {
-        Ok(Ok(Some(reading))) => shared.skew.read(reading),
-        Ok(Ok(None)) => {}
-        Ok(Err(error)) => tracing::debug!(%error, "the database does not tell its time"),
-        Err(_) => tracing::debug!("the database did not tell its time in {STATEMENT_TIMEOUT:?}"),
+/// Compares the clocks once. A database that shares our clock changes nothing.
+pub(crate) async fn compare(shared: &Shared) -> Result<(), StoreError> {
+    if let Some(reading) = ask(&shared.store, &shared.clock).await? {
+        shared.skew.read(reading);
     }
+    Ok(())
 }
 
 /// Compares them for as long as the process lives.
@@ -37,7 +34,11 @@ pub(crate) async fn watch(shared: Arc<Shared>) -> Infallible {
         tokio::time::sleep(PAUSE).await;
         // While they disagree work stands still: it goes on soon after they agree.
         if !shared.skew.agrees() || compared.elapsed() >= INTERVAL {
-            compare(&shared).await;
+            match tokio::time::timeout(STATEMENT_TIMEOUT, compare(&shared)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::debug!(%error, "the database does not tell its time"),
+                Err(_) => tracing::debug!("the database does not tell its time"),
+            }
             compared = Instant::now();
         }
     }

@@ -342,14 +342,15 @@ async fn check(shared: Arc<Shared>, health: Health) -> Result<(), ConsumerError>
         heartbeat.beat();
         let checked = async {
             shared.store.check().await?;
-            shared.store.settle(shared.width).await
+            shared.store.settle(shared.width).await?;
+            // Before the first batch: what a clock that is off has parked stays parked.
+            clocks::compare(&shared).await.map_err(SchemaError::from)
         };
         let checked = match tokio::time::timeout(STATEMENT_TIMEOUT, checked).await {
             Ok(checked) => checked,
             Err(_) => Err(StoreError::timed_out().into()),
         };
         let Err(error) = checked else {
-            clocks::compare(&shared).await;
             health.set("store", Ok(()));
             return Ok(());
         };

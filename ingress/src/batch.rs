@@ -72,9 +72,9 @@ impl Checker<'_> {
         let mut start = 0;
         while start < body.len() {
             let rest = &body[start..];
-            let line = &rest[..memchr::memchr(b'\n', rest).unwrap_or(rest.len())];
-            let at = without_whitespace(line, start);
-            start += line.len() + 1;
+            let end = start + memchr::memchr(b'\n', rest).unwrap_or(rest.len());
+            let at = elements::trimmed(body, start..end);
+            start = end + 1;
             if at.is_empty() {
                 continue;
             }
@@ -106,7 +106,9 @@ impl Checker<'_> {
             Some(_) | None if self.shape == Shape::Batch => {
                 return Err(Reject::Malformed("a batch is a JSON array"));
             }
-            Some(_) | None => self.enter(root, body, trimmed(body), checks),
+            Some(_) | None => {
+                self.enter(root, body, elements::trimmed(body, 0..body.len()), checks);
+            }
         }
         Ok(())
     }
@@ -236,17 +238,4 @@ impl Shared {
     fn route(&self, event_type: &str, tenant: TenantId) -> shared::position::PartitionId {
         self.router.partition(self.router.class(event_type), tenant.as_bytes())
     }
-}
-
-fn trimmed(body: &[u8]) -> Range<usize> {
-    let start = body.len() - body.trim_ascii_start().len();
-    start..start + body.trim_ascii().len()
-}
-/// Where the text of a line begins and ends, of a line that begins at `start`. JSON's whitespace only (RFC 8259,
-/// section 2): a form feed is none.
-fn without_whitespace(line: &[u8], start: usize) -> Range<usize> {
-    let is_text = |byte: &u8| !matches!(byte, b' ' | b'\t' | b'\r');
-    let first = line.iter().position(is_text).unwrap_or(line.len());
-    let end = line.iter().rposition(is_text).map_or(first, |last| last + 1);
-    start + first..start + end
 }

@@ -17,7 +17,7 @@ pub(crate) fn ranges<'t>(
         let mut depth = usize::from(matches!(text[start], b'{' | b'['));
         for offset in rest.by_ref() {
             match text.get(offset)? {
-                b',' | b']' if depth == 0 => return Some(trimmed(text, start, offset)),
+                b',' | b']' if depth == 0 => return Some(trimmed(text, start..offset)),
                 b'{' | b'[' => depth += 1,
                 b'}' | b']' => depth -= 1,
                 _ => {}
@@ -27,8 +27,14 @@ pub(crate) fn ranges<'t>(
     })
 }
 
-fn trimmed(text: &[u8], start: usize, end: usize) -> Range<usize> {
-    start..start + text[start..end].trim_ascii_end().len()
+/// A place in a text without the white space at its ends. JSON's own only (RFC 8259, section 2): a form
+/// feed is none.
+pub(crate) fn trimmed(text: &[u8], place: Range<usize>) -> Range<usize> {
+    let is_text = |byte: &u8| !matches!(byte, b' ' | b'\t' | b'\n' | b'\r');
+    let part = &text[place.clone()];
+    let first = part.iter().position(is_text).unwrap_or(part.len());
+    let end = part.iter().rposition(is_text).map_or(first, |last| last + 1);
+    place.start + first..place.start + end
 }
 
 #[cfg(test)]

@@ -150,7 +150,8 @@ pub(crate) fn check_head(parts: &Parts) -> Result<(), Reject> {
     if parts.method == Method::POST { Ok(()) } else { Err(Reject::Method { allow: POST }) }
 }
 
-/// The bounds of a head, and what stands there once. The framing has held one of HTTP/1 to the same before it came here.
+/// The bounds of a head, and what stands there once. The framing has held one of HTTP/1 to the same
+/// bounds before it came here.
 pub(crate) fn check_bounds(parts: &Parts) -> Result<(), Reject> {
     // Of two, another reader of the request might take the other one.
     if parts.headers.get_all(CONTENT_TYPE).iter().nth(1).is_some() {

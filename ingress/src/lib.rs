@@ -74,8 +74,8 @@ pub use self::schema::{Coverage, Gap, SchemaError, coverage};
 pub use self::server::{BindError, Ingress, Reload, ServeError};
 pub use self::tls::TlsError;
 
-/// Reads every file that an ingress of this configuration starts with, and starts nothing: schemas compile,
-/// certificate and key make a server.
+/// Reads every file that an ingress of this configuration starts with, and starts nothing: schemas
+/// compile, certificate and key make a server.
 pub fn check(config: &shared::config::IngressConfig) -> Result<(), BindError> {
     live::Policy::load(config, None)?;
     config.edge.tls.as_ref().map_or(Ok(()), tls::Tls::check)?;

@@ -142,9 +142,7 @@ impl Schemas {
             },
         }
     }
-}
 
-impl Schemas {
     fn registered(&self, tenant: Option<TenantId>, event_type: &str) -> Option<&Registration> {
         self.by_type.get(event_type)?.iter().find(|one| one.is_for(tenant))
     }
