@@ -10,15 +10,13 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use shared::Shutdown;
-use shared::clock::Clock;
 use shared::config::ConsumerConfig;
 use shared::health::Health;
 use shared::log::{Change, Subscription};
-use shared::metrics::Registry;
 use shared::position::PartitionId;
 use shared::route::Router;
 use shared::skew::{Other, Skew};
+use shared::{Process, Shutdown};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{self, JoinError, JoinSet};
 use tokio::time::Instant;
@@ -99,16 +97,16 @@ impl Consumer {
         store: Store,
         subscription: Subscription,
         router: Router,
-        health: Health,
-        registry: &Registry,
-        clock: Clock,
+        process: &Process,
     ) -> Self {
+        let Process { clock, health, registry, plane: _ } = process;
+        let health = health.clone();
         health.set("store", Err("not checked yet".to_owned()));
         let shared = Shared {
             config: config.clone(),
             store,
             router,
-            clock,
+            clock: clock.clone(),
             metrics: Metrics::new(registry),
             log_limits: LogLimits::default(),
             width: Width::of_window(config.dedupe_window),

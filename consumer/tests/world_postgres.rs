@@ -13,12 +13,10 @@ use consumer::Store;
 use consumer::batch::{Batch, Context};
 use consumer::bucket::Width;
 use consumer::store::PostgresStore;
-use shared::Shutdown;
 use shared::clock::Clock;
 use shared::config::PostgresConfig;
-use shared::health::Health;
-use shared::metrics::Registry;
 use shared::position::{Epoch, Offset};
+use shared::{Process, Shutdown};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -189,8 +187,9 @@ async fn a_commit_whose_answer_is_lost_is_recognised() {
     let config =
         PostgresConfig { url: format!("{scheme}@127.0.0.1:{port}/{database}"), connections_max: 1 };
     let store = Store::Postgres(PostgresStore::connect(&config, PIPELINE).expect("a valid URL"));
-    let (registry, shutdown) = (Registry::new(), Shutdown::new());
-    let consumer = bench.consumer(store, &registry, Health::new(bench.clock.clone()));
+    let (process, shutdown) = (Process::alone(bench.clock.clone()), Shutdown::new());
+    let consumer = bench.consumer(store, &process);
+    let registry = process.registry;
     let task = tokio::spawn(consumer.run(shutdown.clone()));
 
     // The first batch prepares the statement: afterwards a batch is one question and one answer.
@@ -224,8 +223,8 @@ async fn the_runtime_role_applies_without_the_right_to_make_tables() {
     let config = PostgresConfig { url: format!("postgres://{role}@{address}"), connections_max: 2 };
     let store = Store::Postgres(PostgresStore::connect(&config, PIPELINE).expect("a valid URL"));
     assert!(store.migrate().await.is_err(), "it may not make tables");
-    let (registry, shutdown) = (Registry::new(), Shutdown::new());
-    let consumer = bench.consumer(store, &registry, Health::new(bench.clock.clone()));
+    let (process, shutdown) = (Process::alone(bench.clock.clone()), Shutdown::new());
+    let consumer = bench.consumer(store, &process);
     let task = tokio::spawn(consumer.run(shutdown.clone()));
     bench.events(FIRST, "a", 3);
     bench.append(FIRST, NOON, "acme", "{");

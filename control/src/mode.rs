@@ -165,6 +165,24 @@ pub struct Effect {
 }
 
 impl Mode {
+    /// All of them, mildest first; the position is the index everywhere.
+    pub const ALL: [Self; 4] = [Self::Normal, Self::Aggressive, Self::Survival, Self::ReadOnly];
+
+    /// Its name in configuration, metrics and answers.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Normal => "normal",
+            Self::Aggressive => "aggressive",
+            Self::Survival => "survival",
+            Self::ReadOnly => "read-only",
+        }
+    }
+
+    /// The mode of that name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|mode| mode.name() == name)
+    }
+
     /// The defaults.
     pub const fn effect(self) -> Effect {
         let open = Effect {

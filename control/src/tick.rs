@@ -54,6 +54,28 @@ pub enum Reason {
     Floor,
 }
 
+impl Reason {
+    const ALL: [Self; 6] =
+        [Self::Open, Self::Absorbing, Self::Limiting, Self::Outage, Self::OutageSpent, Self::Floor];
+
+    /// Its name in messages and metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Absorbing => "absorbing",
+            Self::Limiting => "limiting",
+            Self::Outage => "outage",
+            Self::OutageSpent => "outage_spent",
+            Self::Floor => "floor",
+        }
+    }
+
+    /// The reason of that name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|reason| reason.name() == name)
+    }
+}
+
 /// What one step says.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Output {

@@ -2,17 +2,13 @@
 //! nothing of Kafka's. Configured like `shock ingress`, with `--config FILE` and `--set KEY=VALUE`;
 //! prints its address the same way, and serves until it is killed.
 
-use std::sync::Arc;
-
 use anyhow::{Context, bail};
 use ingress::Ingress;
-use shared::Shutdown;
 use shared::clock::Clock;
 use shared::config::{Config, Purpose, Sources};
-use shared::health::Health;
 use shared::log::Log;
 use shared::log::memory::MemoryLog;
-use shared::metrics::Registry;
+use shared::{Process, Shutdown};
 
 /// As in `shock`.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
@@ -29,9 +25,7 @@ fn main() -> anyhow::Result<()> {
         &config.ingress,
         config.router.clone(),
         Log::Memory(log),
-        Health::new(Clock::System),
-        &Arc::new(Registry::new()),
-        Clock::System,
+        &Process::alone(Clock::System),
     )?;
     announce(&format!("ingress  http://{}", ingress.local_addr()));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

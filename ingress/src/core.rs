@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 
+use shared::Process;
 use shared::clock::Clock;
 use shared::config::IngressConfig;
 use shared::log::{AcksPool, Log};
-use shared::metrics::Registry;
 use shared::route::Router;
 
 use crate::addresses::Addresses;
@@ -85,9 +85,9 @@ impl Shared {
         config: &IngressConfig,
         router: Router,
         log: Log,
-        registry: &Registry,
-        clock: Clock,
+        process: &Process,
     ) -> Result<Self, BindError> {
+        let registry = &*process.registry;
         let metrics = Metrics::new(registry);
         Ok(Self {
             live: Live::new(Policy::load(config, None)?, config, Registered::new(registry)),
@@ -108,7 +108,7 @@ impl Shared {
             router,
             log,
             metrics,
-            clock,
+            clock: process.clock.clone(),
             draining: AtomicBool::new(false),
             connections_max: descriptors::room_for(config.connections_max),
             connections: AtomicUsize::new(0),

@@ -7,13 +7,11 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use shared::Shutdown;
-use shared::clock::Clock;
 use shared::config::IngressConfig;
 use shared::health::{Health, Heartbeat};
 use shared::log::Log;
-use shared::metrics::Registry;
 use shared::route::Router;
+use shared::{Process, Shutdown};
 use tokio::sync::oneshot;
 use tokio::task::LocalSet;
 
@@ -87,11 +85,10 @@ impl Ingress {
         config: &IngressConfig,
         router: Router,
         log: Log,
-        health: Health,
-        registry: &Registry,
-        clock: Clock,
+        process: &Process,
     ) -> Result<Self, BindError> {
-        let shared = Arc::new(Shared::load(config, router, log, registry, clock)?);
+        let shared = Arc::new(Shared::load(config, router, log, process)?);
+        let health = process.health.clone();
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
         let threads = if config.threads == 0 { cores() } else { config.threads };
         let (address, listeners) = listener::bind(config.listen, threads)

@@ -5,6 +5,7 @@
 //! are reported at once, each with its place and the nearest valid name, before a port is bound.
 
 mod build;
+mod control;
 mod credentials;
 mod document;
 mod edge;
@@ -29,6 +30,7 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use self::control::{Contract, ControlConfig, Enforcement, Essential};
 pub use self::credentials::{
     CertificateConfig, KeyConfig, KeyState, RateBound, Scopes, SignatureConfig, SignatureScheme,
 };
@@ -183,6 +185,8 @@ pub struct IngressConfig {
     pub insecure: bool,
     /// Webhook sources by name: `/v1/sources/{name}`.
     pub sources: Vec<SourceConfig>,
+    /// How load is limited.
+    pub control: ControlConfig,
 }
 
 /// The schema registry of `/v1/events`.
@@ -306,4 +310,6 @@ pub struct ConsumerConfig {
     pub drain_timeout: Duration,
     /// How far our clock may be from the database's.
     pub clock_skew_max: Duration,
+    /// How load is limited.
+    pub control: ControlConfig,
 }

@@ -14,9 +14,12 @@ pub mod health;
 pub mod identity;
 pub mod log;
 pub mod metrics;
+pub mod plane;
 pub mod position;
+pub mod process;
 pub mod route;
 pub mod skew;
 pub mod tenant;
 
+pub use self::process::Process;
 pub use tokio_util::sync::CancellationToken as Shutdown;

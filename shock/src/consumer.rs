@@ -5,11 +5,9 @@ use std::sync::Arc;
 use consumer::{Consumer, Lookup, Store, lookup};
 use shared::clock::Clock;
 use shared::config::{Backend, Config, Purpose};
-use shared::health::Health;
 use shared::log::kafka::Group;
 use shared::log::{Scanner, Subscription, kafka};
-use shared::metrics::Registry;
-use shared::{Shutdown, admin};
+use shared::{Process, Shutdown, admin};
 
 use crate::cli::ConfigOptions;
 use crate::exit::End;
@@ -29,8 +27,8 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         .into());
     };
     let shutdown = signal::shutdown()?;
-    let registry = Arc::new(Registry::new());
-    let health = Health::new(Clock::System);
+    let process = Process::alone(Clock::System);
+    let Process { registry, health, .. } = process.clone();
     let admin = port::admin(config.admin_listen).await?;
     output::announce("admin", &format!("http://{}", admin.local_addr()?))?;
 
@@ -55,9 +53,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         store,
         Subscription::Kafka(group),
         config.router.clone(),
-        health,
-        &registry,
-        Clock::System,
+        &process,
     );
     let ended = consumer.run(shutdown).await;
     drained.cancel();

@@ -15,11 +15,10 @@ use ingress::Ingress;
 use shared::clock::Clock;
 use shared::config::reload::{Refused, Status};
 use shared::config::{Backend, Config, EmbeddedConfig, Loaded, Purpose, Sources};
-use shared::health::Health;
 use shared::log::embedded::{DataDirectory, EmbeddedLog};
 use shared::log::{Log, Scanner, Subscription};
 use shared::metrics::Registry;
-use shared::{Shutdown, admin};
+use shared::{Process, Shutdown, admin};
 use tokio::net::TcpListener;
 
 use self::key::DevelopmentKey;
@@ -53,29 +52,21 @@ async fn serve(loaded: Loaded, sources: Sources) -> anyhow::Result<()> {
     config.ingress.keys.push(key.config());
 
     let shutdown = signal::shutdown()?;
-    let registry = Arc::new(Registry::new());
-    let health = Health::new(Clock::System);
+    let process = Process::alone(Clock::System);
+    let Process { registry, health, .. } = process.clone();
     let admin = port::admin(config.admin_listen).await?;
 
     let (store, log) = open(&config, &embedded, directory).await?;
-    let ingress = Ingress::bind(
-        &config.ingress,
-        config.router.clone(),
-        Log::Embedded(log.clone()),
-        health.clone(),
-        &registry,
-        Clock::System,
-    )
-    .map_err(|error| port::ingress(&error))?;
+    let ingress =
+        Ingress::bind(&config.ingress, config.router.clone(), Log::Embedded(log.clone()), &process)
+            .map_err(|error| port::ingress(&error))?;
     let status = follow(loaded, sources, &ingress, &key, &registry)?;
     let consumer = Consumer::new(
         &config.consumer,
         store.clone(),
         Subscription::Embedded(log.subscribe()),
         config.router.clone(),
-        health.clone(),
-        &registry,
-        Clock::System,
+        &process,
     );
     let lookup = Lookup::new(
         store.clone(),

@@ -6,12 +6,10 @@ use ingress::Ingress;
 use shared::clock::Clock;
 use shared::config::reload::Refused;
 use shared::config::{Backend, Config, Insecure, Loaded, Purpose, Sources};
-use shared::health::Health;
 use shared::log::Log;
 use shared::log::kafka::{ClockProbe, Producer, ProducerMetrics};
-use shared::metrics::Registry;
 use shared::skew::{Other, Skew};
-use shared::{Shutdown, admin};
+use shared::{Process, Shutdown, admin};
 
 use crate::cli::IngressOptions;
 use crate::exit::End;
@@ -45,20 +43,14 @@ async fn serve(loaded: Loaded, sources: Sources) -> anyhow::Result<()> {
     producer.check_topics().await.map_err(|error| End::Config(error.to_string()))?;
 
     let shutdown = signal::shutdown()?;
-    let registry = Arc::new(Registry::new());
+    let process = Process::alone(Clock::System);
+    let Process { registry, health, .. } = process.clone();
     producer.observe(ProducerMetrics::new(&registry));
-    let health = Health::new(Clock::System);
     let skew = Skew::new(Other::Kafka, config.ingress.clock_skew_max, &registry, &health);
     ClockProbe::start(kafka, skew, &health, shutdown.clone())?;
-    let ingress = Ingress::bind(
-        &config.ingress,
-        config.router.clone(),
-        Log::Kafka(producer),
-        health.clone(),
-        &registry,
-        Clock::System,
-    )
-    .map_err(|error| port::ingress(&error))?;
+    let ingress =
+        Ingress::bind(&config.ingress, config.router.clone(), Log::Kafka(producer), &process)
+            .map_err(|error| port::ingress(&error))?;
     let replaced = ingress.reload();
     let apply = move |config: Config| {
         replaced.apply(&config.ingress).map_err(|error| Refused(error.to_string()))

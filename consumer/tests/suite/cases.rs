@@ -3,12 +3,11 @@
 use consumer::lookup::{Fate, Place};
 use consumer::store::SchemaError;
 use consumer::{ConsumerError, Lookup};
-use shared::Shutdown;
 use shared::clock::Millis;
-use shared::health::Health;
 use shared::log::Scanner;
-use shared::metrics::Registry;
 use shared::tenant::TenantId;
+
+use shared::{Process, Shutdown};
 
 use super::base::Base;
 pub use super::ownership::*;
@@ -110,9 +109,8 @@ pub async fn a_crash_at_any_step_is_replayed_once(base: Base) {
     // The run is dropped, its workers with it, after ever more turns of the scheduler: each time at
     // another await point of the way.
     for turns in (1..40).map(|n: u32| 4 * n * n) {
-        let registry = Registry::new();
-        let health = Health::new(bench.clock.clone());
-        let consumer = bench.consumer(bench.base.store().await, &registry, health);
+        let process = Process::alone(bench.clock.clone());
+        let consumer = bench.consumer(bench.base.store().await, &process);
         let crash = async {
             for _ in 0..turns {
                 tokio::task::yield_now().await;

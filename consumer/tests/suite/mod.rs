@@ -7,18 +7,19 @@ pub mod base;
 pub mod cases;
 mod ownership;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use consumer::{Consumer, ConsumerError, Store};
-use shared::Shutdown;
 use shared::clock::{Clock, Millis};
-use shared::config::ConsumerConfig;
+use shared::config::{ConsumerConfig, ControlConfig};
 use shared::health::Health;
 use shared::log::memory::MemoryLog;
 use shared::log::{Acks, NewRecord, Subscription};
 use shared::metrics::Registry;
 use shared::position::{Class, Partition, PartitionId};
 use shared::route::Router;
+use shared::{Process, Shutdown};
 use tokio::task::JoinHandle;
 
 use self::base::Base;
@@ -46,7 +47,7 @@ pub struct Bench {
 
 /// A consumer that runs.
 pub struct Running {
-    pub registry: Registry,
+    pub registry: Arc<Registry>,
     pub health: Health,
     shutdown: Shutdown,
     task: JoinHandle<Result<(), ConsumerError>>,
@@ -71,6 +72,7 @@ impl Bench {
                 drain_timeout: Duration::from_secs(5),
                 // The cases stand at a time of their own; a database goes by the real one.
                 clock_skew_max: Duration::MAX,
+                control: ControlConfig::default(),
             },
         }
     }
@@ -79,18 +81,17 @@ impl Bench {
         Router::new([1, 2, 1], Vec::new())
     }
 
-    pub fn consumer(&self, store: Store, registry: &Registry, health: Health) -> Consumer {
+    pub fn consumer(&self, store: Store, process: &Process) -> Consumer {
         let subscription = Subscription::Memory(self.log.subscribe());
-        let clock = self.clock.clone();
-        Consumer::new(&self.config, store, subscription, Self::router(), health, registry, clock)
+        Consumer::new(&self.config, store, subscription, Self::router(), process)
     }
 
     /// Starts a consumer with a store handle of its own.
     pub async fn start(&self) -> Running {
-        let (registry, shutdown) = (Registry::new(), Shutdown::new());
-        let health = Health::new(self.clock.clone());
-        let consumer = self.consumer(self.base.store().await, &registry, health.clone());
+        let (process, shutdown) = (Process::alone(self.clock.clone()), Shutdown::new());
+        let consumer = self.consumer(self.base.store().await, &process);
         let task = tokio::spawn(consumer.run(shutdown.clone()));
+        let Process { registry, health, .. } = process;
         Running { registry, health, shutdown, task }
     }
 

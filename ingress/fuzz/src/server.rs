@@ -6,14 +6,13 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use ingress::Ingress;
-use shared::Shutdown;
 use shared::clock::Clock;
 use shared::config::{Config, Purpose, Sources};
-use shared::health::Health;
 use shared::log::Log;
 use shared::log::memory::MemoryLog;
 use shared::metrics::Registry;
 use shared::position::PartitionId;
+use shared::{Process, Shutdown};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::answers::{Answer, answers};
@@ -101,15 +100,10 @@ impl Server {
         let config = Config::load(&sources, Purpose::Ingress).expect("a valid configuration");
         let partitions: Vec<PartitionId> = config.router.ids().collect();
         let log = MemoryLog::keeping(partitions.iter().copied(), KEPT_BYTES_MIN);
-        let registry = Arc::new(Registry::new());
-        let ingress = Ingress::bind(
-            &config.ingress,
-            config.router,
-            Log::Memory(log.clone()),
-            Health::new(Clock::System),
-            &registry,
-            Clock::System,
-        );
+        let process = Process::alone(Clock::System);
+        let registry = Arc::clone(&process.registry);
+        let ingress =
+            Ingress::bind(&config.ingress, config.router, Log::Memory(log.clone()), &process);
         let ingress = ingress.expect("binds");
         let address = ingress.local_addr();
         std::thread::spawn(move || {

@@ -8,12 +8,11 @@ use std::time::Duration;
 use hmac::{Hmac, KeyInit, Mac};
 use ingress::{Ingress, Reload, ServeError};
 use sha2::{Digest, Sha256};
-use shared::Shutdown;
 use shared::clock::{Clock, Millis};
 use shared::config::{
-    EdgeConfig, Extract, IngressConfig, JsonProfile, KeyConfig, KeyState, ProxyProtocol,
-    SchemaEntry, SchemaMode, SchemasConfig, Scopes, SignatureConfig, SignatureScheme, SourceConfig,
-    UnknownType,
+    ControlConfig, EdgeConfig, Extract, IngressConfig, JsonProfile, KeyConfig, KeyState,
+    ProxyProtocol, SchemaEntry, SchemaMode, SchemasConfig, Scopes, SignatureConfig,
+    SignatureScheme, SourceConfig, UnknownType,
 };
 use shared::health::Health;
 use shared::log::memory::MemoryLog;
@@ -22,6 +21,7 @@ use shared::metrics::Registry;
 use shared::position::Class;
 use shared::route::{ClassRule, Router};
 use shared::tenant::TenantId;
+use shared::{Process, Shutdown};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
@@ -65,17 +65,9 @@ impl Fixture {
         let metrics = ClassRule { pattern: "metrics.*".to_owned(), class: Class::Telemetry };
         let router = Router::new([1, 4, 4], vec![metrics]);
         let log = MemoryLog::new(router.ids());
-        let registry = Arc::new(Registry::new());
-        let clock = Clock::manual(NOW);
-        let health = Health::new(clock.clone());
-        let bound = Ingress::bind(
-            &config,
-            router,
-            Log::Memory(log.clone()),
-            health.clone(),
-            &registry,
-            clock,
-        );
+        let process = Process::alone(Clock::manual(NOW));
+        let bound = Ingress::bind(&config, router, Log::Memory(log.clone()), &process);
+        let Process { registry, health, .. } = process;
         let ingress = bound.expect("binds");
         let (address, reload, shutdown) = (ingress.local_addr(), ingress.reload(), Shutdown::new());
         let serving = tokio::spawn(ingress.serve(shutdown.clone()));
@@ -99,9 +91,7 @@ impl Fixture {
         change(&mut config);
         let router = Router::new([1, 4, 4], Vec::new());
         let log = Log::Memory(MemoryLog::new(router.ids()));
-        let clock = Clock::manual(NOW);
-        let health = Health::new(clock.clone());
-        let bound = Ingress::bind(&config, router, log, health, &Registry::new(), clock);
+        let bound = Ingress::bind(&config, router, log, &Process::alone(Clock::manual(NOW)));
         bound.expect_err("it cannot start").to_string()
     }
 
@@ -196,6 +186,7 @@ fn config(schema: std::path::PathBuf) -> IngressConfig {
         certificates: Vec::new(),
         insecure: false,
         sources: vec![github()],
+        control: ControlConfig::default(),
     }
 }
 

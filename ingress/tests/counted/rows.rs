@@ -1,16 +1,14 @@
 //! The requests whose allocations are counted, and the ingress that answers them.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use hmac::{Hmac, KeyInit, Mac};
 use ingress::Ingress;
 use sha2::{Digest, Sha256};
+use shared::Process;
 use shared::clock::Clock;
 use shared::config::{Config, Purpose, Sources};
-use shared::health::Health;
 use shared::log::Log;
-use shared::metrics::Registry;
 use shared::route::Router;
 
 const SECRET: &str = "It's a Secret to Everybody";
@@ -161,8 +159,7 @@ secret_env = "GITHUB_WEBHOOK_SECRET"
         ..Sources::default()
     };
     let config = Config::load(&sources, Purpose::Ingress).expect("a valid configuration");
-    let (health, registry) = (Health::new(Clock::System), Arc::new(Registry::new()));
     let (router, log) = (config.router.clone(), log(&config.router));
-    let bound = Ingress::bind(&config.ingress, router, log, health, &registry, Clock::System);
+    let bound = Ingress::bind(&config.ingress, router, log, &Process::alone(Clock::System));
     bound.expect("binds")
 }

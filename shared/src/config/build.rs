@@ -12,9 +12,9 @@ use std::time::Duration;
 use super::settings::Settings;
 use super::value::{Value, Wrong, postgres_url};
 use super::{
-    Backend, Config, ConsumerConfig, EmbeddedConfig, IngressConfig, Insecure, JsonProfile,
-    PostgresConfig, Purpose, SchemaMode, SchemasConfig, Sources, UnknownType, edge, entries,
-    relations,
+    Backend, Config, ConsumerConfig, ControlConfig, EmbeddedConfig, IngressConfig, Insecure,
+    JsonProfile, PostgresConfig, Purpose, SchemaMode, SchemasConfig, Sources, UnknownType, edge,
+    entries, relations,
 };
 use crate::log::kafka::{Durability, KafkaConfig, PROPERTIES_RESERVED, Timestamps, TopicSpec};
 use crate::position::Class;
@@ -190,6 +190,7 @@ fn ingress(settings: &mut Settings, sources: &Sources, purpose: Purpose) -> Ingr
         certificates,
         insecure: sources.insecure != Insecure::No,
         sources: webhooks,
+        control: ControlConfig::default(),
     }
 }
 
@@ -205,6 +206,7 @@ fn consumer(settings: &Settings, sources: &Sources) -> ConsumerConfig {
         retry_backoff_max: milliseconds(settings, "consumer.retry_backoff_ms_max"),
         drain_timeout: milliseconds(settings, "consumer.drain_timeout_ms"),
         clock_skew_max: milliseconds(settings, "clock.skew_ms_max"),
+        control: ControlConfig::default(),
     }
 }
 

@@ -4,7 +4,7 @@
 use crate::metadata::{Metadata, Package};
 
 const ALLOWED: [(&str, &[&str]); 9] = [
-    ("shared", &[]),
+    ("shared", &["control"]),
     ("control", &[]),
     ("ingress", &["shared", "control"]),
     ("fuzz", &["shared", "ingress"]),
