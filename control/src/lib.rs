@@ -21,6 +21,7 @@
 
 pub mod accept;
 pub mod aimd;
+pub mod amortise;
 pub mod breaker;
 pub mod capacity;
 pub mod dead_time;

@@ -308,6 +308,8 @@ pub struct ConsumerConfig {
     pub retry_backoff_max: Duration,
     /// A drain lets the running batch finish for so long.
     pub drain_timeout: Duration,
+    /// The most records/s that one partition's writer applies; none: as fast as it goes.
+    pub rate_per_s_max: Option<NonZeroU32>,
     /// How far our clock may be from the database's.
     pub clock_skew_max: Duration,
     /// How load is limited.

@@ -7,6 +7,7 @@
 
 mod acks;
 pub mod embedded;
+mod end;
 pub mod kafka;
 pub mod memory;
 mod reading;
@@ -14,6 +15,7 @@ mod reading;
 use bytes::Bytes;
 
 pub use self::acks::{Acks, AcksPool, AppendError, Outcome, Ticket};
+pub use self::end::LogEnd;
 pub use self::reading::{Change, Drained, ReadBounds, ReadError, Reader, Scanner, Subscription};
 use crate::clock::Millis;
 use crate::position::{PartitionId, Position};

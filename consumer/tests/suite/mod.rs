@@ -70,6 +70,7 @@ impl Bench {
                 retry_backoff_min: Duration::from_millis(1),
                 retry_backoff_max: Duration::from_millis(20),
                 drain_timeout: Duration::from_secs(5),
+                rate_per_s_max: None,
                 // The cases stand at a time of their own; a database goes by the real one.
                 clock_skew_max: Duration::MAX,
                 control: ControlConfig::default(),

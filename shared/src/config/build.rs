@@ -205,6 +205,7 @@ fn consumer(settings: &Settings, sources: &Sources) -> ConsumerConfig {
         retry_backoff_min: milliseconds(settings, "consumer.retry_backoff_ms_min"),
         retry_backoff_max: milliseconds(settings, "consumer.retry_backoff_ms_max"),
         drain_timeout: milliseconds(settings, "consumer.drain_timeout_ms"),
+        rate_per_s_max: NonZeroU32::new(integer(settings, "consumer.rate_per_s_max")),
         clock_skew_max: milliseconds(settings, "clock.skew_ms_max"),
         control: ControlConfig::default(),
     }

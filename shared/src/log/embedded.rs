@@ -52,7 +52,7 @@ pub use self::encoding::DecodeError;
 pub use self::lock::DataDirectory;
 use self::partitions::{Partitions, Watermarks};
 use self::queue::Queue;
-pub use self::reading::{Assignment, PartitionReader};
+pub use self::reading::{Assignment, PartitionEnd, PartitionReader};
 use self::store::Store;
 use super::{AppendError, NewRecord, ReadError, Record, Ticket};
 use crate::clock::Clock;

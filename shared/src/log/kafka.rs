@@ -37,7 +37,7 @@ pub use self::clock_probe::ClockProbe;
 pub use self::group::Group;
 pub use self::metrics::ProducerMetrics;
 pub use self::producer::Producer;
-pub use self::reader::PartitionReader;
+pub use self::reader::{PartitionEnd, PartitionReader};
 pub use self::scanner::Scanner;
 pub use self::settings::{MESSAGE_TIMEOUT_MS, PROPERTIES_RESERVED, producer as producer_settings};
 use crate::position::Class;

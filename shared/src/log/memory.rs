@@ -253,8 +253,27 @@ impl PartitionReader {
         self.log.end(self.id)
     }
 
+    /// See [`super::Reader::watch_end`].
+    pub fn watch_end(&self) -> PartitionEnd {
+        PartitionEnd { log: self.log.clone(), id: self.id }
+    }
+
     /// See [`super::Reader::mirror`].
     pub fn mirror(&self, next: Offset) {
         self.log.0.state.lock().mirrored.insert(self.id, next);
+    }
+}
+
+/// See [`super::LogEnd`].
+#[derive(Debug)]
+pub struct PartitionEnd {
+    log: MemoryLog,
+    id: PartitionId,
+}
+
+impl PartitionEnd {
+    /// The offset after the newest record.
+    pub fn get(&self) -> Offset {
+        self.log.end(self.id)
     }
 }

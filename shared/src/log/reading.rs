@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use futures_util::future::Either;
 
-use super::{Record, embedded, kafka, memory};
+use super::{LogEnd, Record, embedded, kafka, memory};
 use crate::position::{Offset, PartitionId};
 
 /// A change of what this process owns.
@@ -173,6 +173,15 @@ impl Reader {
             Self::Kafka(reader) => reader.end(),
             Self::Embedded(reader) => reader.end(),
             Self::Memory(reader) => reader.end(),
+        }
+    }
+
+    /// The same for others to look at, without the reader.
+    pub fn watch_end(&self) -> LogEnd {
+        match self {
+            Self::Kafka(reader) => LogEnd::Kafka(reader.watch_end()),
+            Self::Embedded(reader) => LogEnd::Embedded(reader.watch_end()),
+            Self::Memory(reader) => LogEnd::Memory(reader.watch_end()),
         }
     }
 

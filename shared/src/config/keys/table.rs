@@ -491,6 +491,12 @@ pub static KEYS: &[Key] = &[
         "A stop lets the running batch finish for so long.",
     ),
     key(
+        "consumer.rate_per_s_max",
+        integer(0, 10_000_000, Unit::Count),
+        "0",
+        "The most records per second that one partition's writer applies: what protects a database that others need, too. 0 = as fast as it goes. Batches are then kept so small that one lasts a quarter of a second.",
+    ),
+    key(
         "clock.skew_ms_max",
         integer(100, DAY_MS, Unit::Milliseconds),
         "300000",

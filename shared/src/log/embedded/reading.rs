@@ -123,6 +123,11 @@ impl PartitionReader {
         self.watermarks().end()
     }
 
+    /// See [`crate::log::Reader::watch_end`].
+    pub fn watch_end(&self) -> PartitionEnd {
+        PartitionEnd { log: self.log.clone(), partition: self.partition }
+    }
+
     /// See [`crate::log::Reader::mirror`].
     pub fn mirror(&self, next: Offset) {
         self.watermarks().mirror(next);
@@ -135,6 +140,20 @@ impl PartitionReader {
 
     fn watermarks(&self) -> &Watermarks {
         self.log.0.core.partitions.get(self.partition)
+    }
+}
+
+/// See [`crate::log::LogEnd`].
+#[derive(Debug)]
+pub struct PartitionEnd {
+    log: EmbeddedLog,
+    partition: usize,
+}
+
+impl PartitionEnd {
+    /// The durable watermark.
+    pub fn get(&self) -> Offset {
+        self.log.0.core.partitions.get(self.partition).end()
     }
 }
 

@@ -160,14 +160,17 @@ impl PartitionReader {
 
     /// See [`crate::log::Reader::end`]: as the last fetch saw it, no I/O.
     pub fn end(&self) -> Offset {
-        // Under the queue's lock: the queue keeps the consumer alive, so the handle taken here is
-        // never the last one, whose drop would close the consumer and block the runtime.
-        let queue = self.slot.queue.lock();
-        let consumer = queue.as_ref().and_then(|_| self.consumer.upgrade());
-        let cached = consumer.and_then(|consumer| {
-            native::cached_end(consumer.client(), &self.topic, self.id.partition.as_i32())
-        });
-        self.next.max(Offset(cached.unwrap_or(0)))
+        self.next.max(cached_end(&self.slot, &self.consumer, &self.topic, self.id))
+    }
+
+    /// See [`crate::log::Reader::watch_end`].
+    pub fn watch_end(&self) -> PartitionEnd {
+        PartitionEnd {
+            id: self.id,
+            slot: Arc::clone(&self.slot),
+            consumer: Weak::clone(&self.consumer),
+            topic: self.topic.clone(),
+        }
     }
 
     /// See [`crate::log::Reader::mirror`]: written to Kafka within a few seconds.
@@ -183,4 +186,40 @@ impl fmt::Debug for PartitionReader {
             .field("next", &self.next)
             .finish_non_exhaustive()
     }
+}
+
+/// See [`crate::log::LogEnd`].
+pub struct PartitionEnd {
+    id: PartitionId,
+    slot: Arc<Slot>,
+    consumer: Weak<BaseConsumer<Ownership>>,
+    topic: CString,
+}
+
+impl PartitionEnd {
+    /// The end as the last fetch saw it; 0 before the first, and when the partition is not ours.
+    pub fn get(&self) -> Offset {
+        cached_end(&self.slot, &self.consumer, &self.topic, self.id)
+    }
+}
+
+impl fmt::Debug for PartitionEnd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PartitionEnd").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+fn cached_end(
+    slot: &Slot,
+    consumer: &Weak<BaseConsumer<Ownership>>,
+    topic: &CString,
+    id: PartitionId,
+) -> Offset {
+    // Under the queue's lock: the queue keeps the consumer alive, so the handle taken here is never
+    // the last one, whose drop would close the consumer and block the runtime.
+    let queue = slot.queue.lock();
+    let consumer = queue.as_ref().and_then(|_| consumer.upgrade());
+    let cached = consumer
+        .and_then(|consumer| native::cached_end(consumer.client(), topic, id.partition.as_i32()));
+    Offset(cached.unwrap_or(0))
 }
