@@ -10,7 +10,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use shared::config::ConsumerConfig;
+use shared::config::{ConsumerConfig, ControlConfig};
 use shared::health::Health;
 use shared::log::{Change, Subscription};
 use shared::position::PartitionId;
@@ -68,9 +68,22 @@ pub struct Consumer {
     /// What the log has assigned to us, and what becomes of it.
     partitions: HashMap<PartitionId, Stay>,
     workers: JoinSet<End>,
+    /// How load is limited; the workers hold the other end.
+    control: Reload,
     /// The store's schema is ours: claims may begin.
     checked: bool,
     leaving: bool,
+}
+
+/// Replaces what may change while a consumer runs: how load is limited.
+#[derive(Clone, Debug)]
+pub struct Reload(watch::Sender<ControlConfig>);
+
+impl Reload {
+    /// Puts it in effect, all of it at once.
+    pub fn apply(&self, control: &ControlConfig) {
+        self.0.send_replace(control.clone());
+    }
 }
 
 /// What becomes of an assigned partition.
@@ -102,7 +115,9 @@ impl Consumer {
         let Process { clock, health, registry, plane: _ } = process;
         let health = health.clone();
         health.set("store", Err("not checked yet".to_owned()));
+        let (control, followed) = watch::channel(config.control.clone());
         let shared = Shared {
+            control: followed,
             config: config.clone(),
             store,
             router,
@@ -119,9 +134,15 @@ impl Consumer {
             requests: mpsc::channel(REQUESTS_MAX),
             partitions: HashMap::new(),
             workers: JoinSet::new(),
+            control: Reload(control),
             checked: false,
             leaving: false,
         }
+    }
+
+    /// What replaces the configuration of a consumer that runs.
+    pub fn reload(&self) -> Reload {
+        self.control.clone()
     }
 
     /// Consumes until `shutdown`, then gives every partition back. Ends early only where the store's

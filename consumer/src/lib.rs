@@ -23,6 +23,6 @@ pub mod resolution;
 pub mod store;
 pub mod worker;
 
-pub use self::consumer::{Consumer, ConsumerError};
+pub use self::consumer::{Consumer, ConsumerError, Reload};
 pub use self::lookup::Lookup;
 pub use self::store::Store;

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use shared::clock::{Clock, Millis};
-use shared::config::ConsumerConfig;
+use shared::config::{ConsumerConfig, ControlConfig};
 use shared::health::Heartbeat;
 use shared::log::{ReadBounds, ReadError, Reader, Record};
 use shared::position::{Offset, PartitionId};
@@ -44,8 +44,10 @@ const BUCKETS_KNOWN_MAX: usize = 1_024;
 /// What all workers of a process share.
 #[derive(Debug)]
 pub struct Shared {
-    /// Bounds and waits.
+    /// Bounds and waits. Its `control` is the start's.
     pub config: ConsumerConfig,
+    /// How load is limited, as of now.
+    pub control: watch::Receiver<ControlConfig>,
     /// Where effects go.
     pub store: Store,
     /// Recomputes routes.

@@ -30,7 +30,9 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use self::control::{Contract, ControlConfig, Enforcement, Essential};
+pub use self::control::{
+    BreakerIngress, Contract, ControlConfig, Enforcement, Essential, WebhookUrl,
+};
 pub use self::credentials::{
     CertificateConfig, KeyConfig, KeyState, RateBound, Scopes, SignatureConfig, SignatureScheme,
 };
@@ -40,8 +42,8 @@ pub use self::keys::{KEYS, Key, Kind, Unit};
 pub use self::network::Network;
 pub use self::reference::{Explanation, explain, reference_markdown};
 pub use self::relations::{OUTAGE_BUDGET_MS, RECORD_OVERHEAD_BYTES_MAX, REQUEST_MARGIN_MS};
+use self::settings::InEffect;
 pub use self::settings::{Insecure, Purpose, Sources};
-use self::value::Value;
 pub use self::watch::{Files, Watch};
 use crate::log::kafka::KafkaConfig;
 use crate::route::{ClassRule, Router};
@@ -69,13 +71,13 @@ pub struct Config {
 pub struct Loaded {
     /// Ready to use.
     pub config: Config,
-    settings: BTreeMap<String, Value>,
+    settings: BTreeMap<String, InEffect>,
     files: Files,
 }
 
 impl Loaded {
     /// The settings in effect by path; some are secret.
-    fn settings(&self) -> &BTreeMap<String, Value> {
+    fn settings(&self) -> &BTreeMap<String, InEffect> {
         &self.settings
     }
 

@@ -4,22 +4,24 @@ use std::sync::Arc;
 
 use consumer::{Consumer, Lookup, Store, lookup};
 use shared::clock::Clock;
-use shared::config::{Backend, Config, Purpose};
+use shared::config::{Backend, Config, Loaded, Purpose, Sources};
 use shared::log::kafka::Group;
 use shared::log::{Scanner, Subscription, kafka};
 use shared::{Process, Shutdown, admin};
 
 use crate::cli::ConfigOptions;
 use crate::exit::End;
-use crate::{output, port, runtime, settings, signal};
+use crate::{output, port, reload, runtime, settings, signal};
 
 /// Runs until a signal.
 pub fn run(options: &ConfigOptions) -> anyhow::Result<()> {
-    let config = settings::load(&settings::sources(options), Purpose::Consumer)?;
-    runtime::block_on(serve(config))
+    let sources = settings::sources(options);
+    let loaded = settings::load_to_follow(&sources, Purpose::Consumer)?;
+    runtime::block_on(serve(loaded, sources))
 }
 
-async fn serve(config: Config) -> anyhow::Result<()> {
+async fn serve(loaded: Loaded, sources: Sources) -> anyhow::Result<()> {
+    let config = loaded.config.clone();
     let Backend::Cluster { kafka, .. } = &config.backend else {
         return Err(End::Config(
             "shock consumer needs backend = \"kafka\"; without services, use shock dev".to_owned(),
@@ -42,11 +44,6 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         config.router.clone(),
         known_sources(&config),
     );
-    let routes = admin::routes(Arc::clone(&registry), health.clone()).merge(lookup::routes(lookup));
-    // The admin port outlives the drain: its last scrape tells what happened.
-    let drained = Shutdown::new();
-    let admin = tokio::spawn(admin::serve(admin, routes, drained.clone()));
-
     let group = Group::join(kafka, &config.consumer.pipeline, &config.consumer.instance)?;
     let consumer = Consumer::new(
         &config.consumer,
@@ -55,6 +52,18 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         config.router.clone(),
         &process,
     );
+    let replaced = consumer.reload();
+    let apply = move |config: Config| {
+        replaced.apply(&config.consumer.control);
+        Ok(())
+    };
+    let status = reload::follow(loaded, sources, Purpose::Consumer, &registry, apply)?;
+    let routes = admin::routes(Arc::clone(&registry), health)
+        .merge(status.routes())
+        .merge(lookup::routes(lookup));
+    // The admin port outlives the drain: its last scrape tells what happened.
+    let drained = Shutdown::new();
+    let admin = tokio::spawn(admin::serve(admin, routes, drained.clone()));
     let ended = consumer.run(shutdown).await;
     drained.cancel();
     admin.await??;

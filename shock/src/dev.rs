@@ -60,7 +60,6 @@ async fn serve(loaded: Loaded, sources: Sources) -> anyhow::Result<()> {
     let ingress =
         Ingress::bind(&config.ingress, config.router.clone(), Log::Embedded(log.clone()), &process)
             .map_err(|error| port::ingress(&error))?;
-    let status = follow(loaded, sources, &ingress, &key, &registry)?;
     let consumer = Consumer::new(
         &config.consumer,
         store.clone(),
@@ -68,6 +67,7 @@ async fn serve(loaded: Loaded, sources: Sources) -> anyhow::Result<()> {
         config.router.clone(),
         &process,
     );
+    let status = follow(loaded, sources, (&ingress, &consumer), &key, &registry)?;
     let lookup = Lookup::new(
         store.clone(),
         Scanner::Embedded(log),
@@ -106,14 +106,16 @@ async fn serve(loaded: Loaded, sources: Sources) -> anyhow::Result<()> {
 fn follow(
     loaded: Loaded,
     sources: Sources,
-    ingress: &Ingress,
+    (ingress, consumer): (&Ingress, &Consumer),
     key: &DevelopmentKey,
     registry: &Registry,
 ) -> std::io::Result<Status> {
-    let (replaced, own_key) = (ingress.reload(), key.config());
+    let (replaced, limits, own_key) = (ingress.reload(), consumer.reload(), key.config());
     let apply = move |mut config: Config| {
         config.ingress.keys.push(own_key.clone());
-        replaced.apply(&config.ingress).map_err(|error| Refused(error.to_string()))
+        replaced.apply(&config.ingress).map_err(|error| Refused(error.to_string()))?;
+        limits.apply(&config.consumer.control);
+        Ok(())
     };
     reload::follow(loaded, sources, Purpose::Dev, registry, apply)
 }

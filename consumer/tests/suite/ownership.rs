@@ -67,6 +67,7 @@ pub async fn a_stopped_worker_claims_nothing(base: Base) {
     let health = Health::new(bench.clock.clone());
     let shared = Shared {
         config: bench.config.clone(),
+        control: watch::channel(bench.config.control.clone()).1,
         store: bench.base.store().await,
         router: Bench::router(),
         clock: bench.clock.clone(),

@@ -9,6 +9,7 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::control::control;
 use super::settings::Settings;
 use super::value::{Value, Wrong, postgres_url};
 use super::{
@@ -28,11 +29,12 @@ pub(super) fn config(settings: &mut Settings, sources: &Sources, purpose: Purpos
         Backend::Embedded(_) => [integer(settings, "embedded.partitions"); 3],
         Backend::Cluster { kafka, .. } => kafka.topics.map(|topic| topic.partitions),
     };
+    let control = control(settings);
     let config = Config {
         router: Router::new(partitions, classes.clone()),
         classes,
-        ingress: ingress(settings, sources, purpose),
-        consumer: consumer(settings, sources),
+        ingress: ingress(settings, sources, purpose, control.clone()),
+        consumer: consumer(settings, sources, control),
         admin_listen: address(settings, "admin.listen"),
         backend,
     };
@@ -145,7 +147,12 @@ fn url_from(settings: &mut Settings, file: &std::path::Path) -> String {
     String::new()
 }
 
-fn ingress(settings: &mut Settings, sources: &Sources, purpose: Purpose) -> IngressConfig {
+fn ingress(
+    settings: &mut Settings,
+    sources: &Sources,
+    purpose: Purpose,
+    control: ControlConfig,
+) -> IngressConfig {
     let schemas = SchemasConfig {
         mode: mode(settings, "schemas.mode"),
         unknown_type: match name(settings, "schemas.unknown_type") {
@@ -190,11 +197,11 @@ fn ingress(settings: &mut Settings, sources: &Sources, purpose: Purpose) -> Ingr
         certificates,
         insecure: sources.insecure != Insecure::No,
         sources: webhooks,
-        control: ControlConfig::default(),
+        control,
     }
 }
 
-fn consumer(settings: &Settings, sources: &Sources) -> ConsumerConfig {
+fn consumer(settings: &Settings, sources: &Sources, control: ControlConfig) -> ConsumerConfig {
     ConsumerConfig {
         pipeline: text(settings, "consumer.pipeline").expect("it has a default"),
         instance: text(settings, "consumer.instance").unwrap_or_else(|| host(sources)),
@@ -207,7 +214,7 @@ fn consumer(settings: &Settings, sources: &Sources) -> ConsumerConfig {
         drain_timeout: milliseconds(settings, "consumer.drain_timeout_ms"),
         rate_per_s_max: NonZeroU32::new(integer(settings, "consumer.rate_per_s_max")),
         clock_skew_max: milliseconds(settings, "clock.skew_ms_max"),
-        control: ControlConfig::default(),
+        control,
     }
 }
 
@@ -286,6 +293,14 @@ pub(super) fn name<'s>(settings: &'s Settings, path: &str) -> &'s str {
     match settings.value(path) {
         Some(Value::Text(text)) => text,
         _ => "",
+    }
+}
+
+/// A number with a fraction, if there is one.
+pub(super) fn decimal(settings: &Settings, path: &str) -> Option<f64> {
+    match settings.value(path) {
+        Some(Value::Decimal(number)) => Some(*number),
+        _ => None,
     }
 }
 

@@ -1,9 +1,16 @@
 //! The control loop's configuration: profiles and budgets per class, contracts, modes.
 
+mod contracts;
+mod read;
+pub(super) mod relations;
+
+use std::fmt;
+
 use control::level::{Class as LoopClass, ShedOrder};
 use control::mode::{Effect, Mode};
 use control::profile::{Policy, Profile};
 
+pub(super) use self::read::{control, derived, overflow_name};
 use crate::tenant::TenantId;
 
 /// How load is limited.
@@ -11,8 +18,12 @@ use crate::tenant::TenantId;
 pub struct ControlConfig {
     /// What a decision against an event does.
     pub enforcement: Enforcement,
+    /// What the policies start from.
+    pub profile: Profile,
     /// How each class is limited, by `class.index()`.
     pub policies: [Policy; 3],
+    /// The policies' gains are an operator's; otherwise they follow the measured dead time.
+    pub gains_fixed: bool,
     /// How much of a topic's retention may wait there before it counts as full.
     pub retention_share: f64,
     /// What one writer is expected to do, events/s, until it is measured.
@@ -29,6 +40,10 @@ pub struct ControlConfig {
     pub modes: [Effect; 4],
     /// What read-only keeps.
     pub essential: Essential,
+    /// Told of each change of the mode.
+    pub webhook_url: Option<WebhookUrl>,
+    /// What an open breaker of a writer means to the ingress.
+    pub breaker_ingress: BreakerIngress,
 }
 
 /// What a decision against an event does.
@@ -41,6 +56,44 @@ pub enum Enforcement {
     Shadow,
     /// No decision is made.
     Off,
+}
+
+impl Enforcement {
+    /// Its name in the configuration.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Enforce => "enforce",
+            Self::Shadow => "shadow",
+            Self::Off => "off",
+        }
+    }
+}
+
+/// What the ingress does for the partitions of a writer whose breaker is open.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BreakerIngress {
+    /// An outage like any other: it is absorbed as the class's policy says.
+    #[default]
+    Absorb,
+    /// Everything is refused until the breaker lets calls through again.
+    Reject,
+}
+
+/// A URL whose path is often a token: never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct WebhookUrl(String);
+
+impl WebhookUrl {
+    /// To call it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for WebhookUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("WebhookUrl(secret)")
+    }
 }
 
 /// What a tenant may count on, and what it may not exceed.
@@ -65,7 +118,9 @@ impl Default for ControlConfig {
     fn default() -> Self {
         Self {
             enforcement: Enforcement::Enforce,
-            policies: LoopClass::ALL.map(|class| Profile::Absorb.policy(class)),
+            profile: Profile::default(),
+            policies: LoopClass::ALL.map(|class| Profile::default().policy(class)),
+            gains_fixed: false,
             retention_share: 0.5,
             unit_per_s: 20_000.0,
             shed_order: ShedOrder::default(),
@@ -74,6 +129,8 @@ impl Default for ControlConfig {
             automatic_modes: true,
             modes: Mode::ALL.map(Mode::effect),
             essential: Essential::default(),
+            webhook_url: None,
+            breaker_ingress: BreakerIngress::default(),
         }
     }
 }

@@ -40,6 +40,17 @@ pub enum Kind {
         /// What it counts.
         unit: Unit,
     },
+    /// A number within bounds, both included; it may have a fraction.
+    Decimal {
+        /// The least.
+        min: f64,
+        /// The most.
+        max: f64,
+        /// What it counts.
+        unit: Unit,
+    },
+    /// `true` or `false`.
+    Boolean,
     /// Any text without control characters.
     Text {
         /// Whether it may be empty.
@@ -65,6 +76,8 @@ pub enum Kind {
     Variables,
     /// A tenant's name.
     Tenant,
+    /// Tenants' names.
+    Tenants,
     /// A SHA-256 in hex.
     Digest,
     /// A moment: an RFC 3339 date and time.
@@ -85,9 +98,11 @@ pub enum Kind {
     SchemaPointers,
     /// `postgres://…`
     PostgresUrl,
+    /// `https://…` or `http://…`
+    WebUrl,
 }
 
-/// What an integer counts.
+/// What a number counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unit {
     /// Things.
@@ -98,6 +113,8 @@ pub enum Unit {
     Milliseconds,
     /// Seconds.
     Seconds,
+    /// Events a second.
+    EventsPerSecond,
 }
 
 impl fmt::Display for Unit {
@@ -108,6 +125,7 @@ impl fmt::Display for Unit {
             Self::Bytes => " bytes",
             Self::Milliseconds => " ms",
             Self::Seconds => " s",
+            Self::EventsPerSecond => " events/s",
         })
     }
 }
@@ -157,10 +175,23 @@ pub(super) fn is_table(path: &str) -> bool {
     })
 }
 
-/// Whether a running process takes a new value: who may post, from where, and what.
+/// Whether a running process takes a new value: who may post, from where and what, and how load is
+/// limited.
 pub(super) fn reloads(path: &str) -> bool {
     let table = path.split(['.', '[']).next().expect("split yields at least one part");
-    matches!(table, "key" | "certificate" | "schema" | "schemas" | "source")
+    matches!(
+        table,
+        "key"
+            | "certificate"
+            | "schema"
+            | "schemas"
+            | "source"
+            | "control"
+            | "limits"
+            | "contract"
+            | "mode"
+            | "breaker"
+    )
 }
 
 /// The parts of a path.

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::fault::printable;
 use super::keys::{KEYS, Key, Kind, find};
 use super::settings::Settings;
-use super::{ConfigError, Fault, Origin, Purpose, Sources, nearest};
+use super::{ConfigError, Fault, Origin, Purpose, Sources, control, nearest};
 
 /// One key's value and where it comes from.
 #[derive(Clone, Debug)]
@@ -15,6 +15,8 @@ pub struct Explanation {
     /// Every layer that sets it, the one in effect last: value and origin. A secret's value is not
     /// shown. Empty where nothing sets it and there is no default.
     pub layers: Vec<(String, Origin)>,
+    /// What is in effect where nothing sets it: taken from other keys, or measured.
+    pub derived: Option<String>,
     /// What the key is for.
     pub doc: &'static str,
 }
@@ -22,7 +24,13 @@ pub struct Explanation {
 impl std::fmt::Display for Explanation {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.layers.split_last() {
-            None => writeln!(f, "{} is not set", self.key)?,
+            None => {
+                write!(f, "{} is not set", self.key)?;
+                match &self.derived {
+                    Some(derived) => writeln!(f, ": {derived}")?,
+                    None => writeln!(f)?,
+                }
+            }
             Some(((value, origin), overridden)) => {
                 writeln!(f, "{} = {value}  ({origin})", self.key)?;
                 for (value, origin) in overridden.iter().rev() {
@@ -45,12 +53,14 @@ pub fn explain(sources: &Sources, key: &str) -> Result<Explanation, ConfigError>
             hint: nearest::key(key).map(|near| format!("did you mean `{near}`?")),
         }]));
     };
-    let settings = Settings::gather(sources, Purpose::Check);
+    let mut settings = Settings::gather(sources, Purpose::Check);
     let layers = settings.stack(key).iter();
-    let layers = layers.map(|setting| (setting.shown.clone(), setting.origin.clone())).collect();
+    let layers: Vec<_> =
+        layers.map(|setting| (setting.shown.clone(), setting.origin.clone())).collect();
+    let derived = if layers.is_empty() { control::derived(&mut settings, key) } else { None };
     match settings.into_faults() {
         faults if faults.is_empty() => {
-            Ok(Explanation { key: printable(key), layers, doc: known.doc })
+            Ok(Explanation { key: printable(key), layers, derived, doc: known.doc })
         }
         faults => Err(ConfigError(faults)),
     }
@@ -108,6 +118,8 @@ fn code(text: &str) -> String {
 fn described(kind: &Kind) -> String {
     match kind {
         Kind::Integer { min, max, unit } => format!("integer, {min} to {max}{unit}"),
+        Kind::Decimal { min, max, unit } => format!("number, {min} to {max}{unit}"),
+        Kind::Boolean => "`true` or `false`".to_owned(),
         Kind::Text { .. } => "text".to_owned(),
         Kind::Identifier => "1 to 64 of `A-Z a-z 0-9 _ -`".to_owned(),
         Kind::KafkaName => "1 to 200 of `A-Z a-z 0-9 . _ -`".to_owned(),
@@ -124,6 +136,7 @@ fn described(kind: &Kind) -> String {
         Kind::Variable => "name of a variable".to_owned(),
         Kind::Variables => "name of a variable, or list of names".to_owned(),
         Kind::Tenant => "1 to 64 of `A-Z a-z 0-9 . _ -`".to_owned(),
+        Kind::Tenants => "list of tenants".to_owned(),
         Kind::Time => "date and time (RFC 3339)".to_owned(),
         Kind::Digest => "64 hex digits".to_owned(),
         Kind::Header => "header name".to_owned(),
@@ -134,5 +147,6 @@ fn described(kind: &Kind) -> String {
         Kind::Networks => "list of networks: `10.0.0.0/8`".to_owned(),
         Kind::SchemaPointers => "list of `#/…`".to_owned(),
         Kind::PostgresUrl => "PostgreSQL URL".to_owned(),
+        Kind::WebUrl => "`https://` or `http://` URL".to_owned(),
     }
 }

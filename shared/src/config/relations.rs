@@ -5,7 +5,7 @@
 use super::build::{integer, topic_path};
 use super::settings::Settings;
 use super::value::Wrong;
-use super::{Backend, Config, Insecure, Origin, Purpose, SignatureScheme, SourceConfig};
+use super::{Backend, Config, Insecure, Origin, Purpose, SignatureScheme, SourceConfig, control};
 use crate::log::kafka::{Durability, MESSAGE_TIMEOUT_MS, TopicSpec};
 use crate::position::Class;
 
@@ -13,7 +13,8 @@ use crate::position::Class;
 pub const REQUEST_MARGIN_MS: u64 = 1_000;
 /// How much of a Kafka message key, headers and batch overhead may take.
 pub const RECORD_OVERHEAD_BYTES_MAX: u64 = 16_384;
-/// The longest outage of consumers or database that retention has to outlast, in milliseconds.
+/// The longest outage of consumers or database that retention has to outlast in any case, in
+/// milliseconds.
 pub const OUTAGE_BUDGET_MS: u64 = 30 * 60 * 1_000;
 
 /// Checks all relations.
@@ -27,12 +28,17 @@ pub(super) fn check(
     consumer(settings);
     listeners(settings, config, purpose);
     match &config.backend {
-        Backend::Embedded(_) => retention(settings, "embedded.retention_ms"),
+        Backend::Embedded(_) => {
+            for class in Class::ALL {
+                retention(settings, "embedded.retention_ms", outage_ms(config, class));
+            }
+        }
         Backend::Cluster { kafka, .. } => {
             deadline(settings);
             for class in Class::ALL {
                 let topic = kafka.topics[class.index()];
-                retention(settings, &topic_path(settings, class, "retention_ms"));
+                let path = topic_path(settings, class, "retention_ms");
+                retention(settings, &path, outage_ms(config, class));
                 message(settings, class);
                 replicas(settings, class, topic, kafka.durability);
             }
@@ -41,6 +47,7 @@ pub(super) fn check(
     if matches!(purpose, Purpose::Ingress | Purpose::Check) {
         producers(settings, insecure);
     }
+    control::relations::check(settings, &config.consumer.control);
     certificates(settings, config);
     open_door(settings, config, insecure);
     for source in &config.ingress.sources {
@@ -87,14 +94,20 @@ fn deadline(settings: &mut Settings) {
     });
 }
 
-fn retention(settings: &mut Settings, path: &str) {
+/// The longest outage of a class that retention has to outlast, in milliseconds.
+fn outage_ms(config: &Config, class: Class) -> u64 {
+    let budget_s = config.consumer.control.policies[class.index()].outage_budget_s;
+    OUTAGE_BUDGET_MS.max((budget_s * 1_000.0) as u64)
+}
+
+fn retention(settings: &mut Settings, path: &str, outage_ms: u64) {
     let window = "consumer.dedupe_window_s";
     let retention = integer::<u64>(settings, path);
-    let least = integer::<u64>(settings, window) * 1_000 + OUTAGE_BUDGET_MS;
+    let least = integer::<u64>(settings, window) * 1_000 + outage_ms;
     relation(settings, &[path, window], retention >= least, || {
         format!(
             "{retention} has to be at least {least}: `{window}` and the outage budget of {} s",
-            OUTAGE_BUDGET_MS / 1_000
+            outage_ms / 1_000
         )
     });
 }
@@ -217,11 +230,26 @@ fn at_least(settings: &mut Settings, greater: &str, lesser: &str) {
 }
 
 /// Notes a contradiction once, at the first of its keys that was typed.
-fn relation(settings: &mut Settings, paths: &[&str], holds: bool, message: impl Fn() -> String) {
+pub(super) fn relation(
+    settings: &mut Settings,
+    paths: &[&str],
+    holds: bool,
+    message: impl Fn() -> String,
+) {
+    advised(settings, paths, holds, || Wrong::new(message()));
+}
+
+/// The same with what to do about it.
+pub(super) fn advised(
+    settings: &mut Settings,
+    paths: &[&str],
+    holds: bool,
+    wrong: impl Fn() -> Wrong,
+) {
     if holds || paths.iter().any(|path| settings.is_faulty(path)) {
         return;
     }
     let typed = paths.iter().find(|path| settings.origin(path) != Origin::Default);
     let place = settings.origin(typed.unwrap_or(&paths[0]));
-    settings.contradiction(place, paths[0], Wrong::new(message()));
+    settings.contradiction(place, paths[0], wrong());
 }

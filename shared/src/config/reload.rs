@@ -4,7 +4,7 @@
 //! What cannot be replaced in a running process keeps the value of the start and is named. The loop
 //! has no heartbeat on purpose: a mount that hangs must not restart a process that serves.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -18,12 +18,15 @@ use prometheus::{IntCounter, IntGauge};
 use serde::Serialize;
 
 use super::watch::Watch;
-use super::{Config, Loaded, Purpose, Sources, keys};
+use super::{Config, InEffect, Loaded, Purpose, Sources, keys};
 use crate::clock::{Clock, Millis};
 use crate::metrics::Registry;
 
 /// How often the files are looked at. A change is applied after two to three of these.
 const POLL: Duration = Duration::from_millis(1_500);
+
+/// How many changed settings a reload names in the log: entries that move up change all behind them.
+const CHANGES_MAX: usize = 50;
 
 /// Where the admin port says which configuration is in effect.
 pub const CONFIG_PATH: &str = "/configz";
@@ -100,6 +103,8 @@ pub struct Reloader<F> {
     purpose: Purpose,
     /// What the process was started with; what cannot be replaced is compared with it.
     started: Loaded,
+    /// What is in effect, to tell what a reload changes.
+    current: BTreeMap<String, InEffect>,
     watch: Watch,
     clock: Clock,
     metrics: Metrics,
@@ -128,7 +133,8 @@ impl<F: FnMut(Config) -> Result<(), Refused>> Reloader<F> {
             restart_needed: Vec::new(),
         })));
         let watch = Watch::new(started.files().clone());
-        Self { sources, purpose, started, watch, clock, metrics, status, apply }
+        let current = started.settings().clone();
+        Self { sources, purpose, started, current, watch, clock, metrics, status, apply }
     }
 
     /// What it tells about itself.
@@ -165,10 +171,14 @@ impl<F: FnMut(Config) -> Result<(), Refused>> Reloader<F> {
         let applied = loaded.map_err(|error| Refused(error.to_string())).and_then(|loaded| {
             let waiting = restart_needed(&self.started, &loaded);
             (self.apply)(loaded.config)?;
-            Ok(waiting)
+            Ok((waiting, loaded.settings))
         });
         match applied {
-            Ok(waiting) => self.applied(waiting.into_iter().collect()),
+            Ok((waiting, settings)) => {
+                let before = std::mem::replace(&mut self.current, settings);
+                tell(&changes(&before, &self.current));
+                self.applied(waiting.into_iter().collect());
+            }
             Err(refused) => self.refused(&refused),
         }
     }
@@ -205,6 +215,35 @@ fn restart_needed(started: &Loaded, loaded: &Loaded) -> BTreeSet<String> {
     let paths = before.keys().chain(now.keys());
     let differ = |path: &&String| before.get(*path) != now.get(*path) && !keys::reloads(path);
     paths.filter(differ).cloned().collect()
+}
+
+/// What a reload changes in a running process, one line each: `control.profile: absorb → bounded-lag`.
+/// A secret is said to have changed.
+fn changes(before: &BTreeMap<String, InEffect>, now: &BTreeMap<String, InEffect>) -> Vec<String> {
+    let paths: BTreeSet<_> = before.keys().chain(now.keys()).collect();
+    let changed = paths.into_iter().filter(|path| before.get(*path) != now.get(*path));
+    let told = changed.filter(|path| keys::reloads(path)).map(|path| {
+        let secret = keys::find(path).is_none_or(|key| key.secret);
+        let shown = |of: &BTreeMap<String, InEffect>| match of.get(path) {
+            Some(setting) => setting.shown.clone(),
+            None => "not set".to_owned(),
+        };
+        if secret {
+            format!("{path}: changed, a secret")
+        } else {
+            format!("{path}: {} → {}", shown(before), shown(now))
+        }
+    });
+    told.collect()
+}
+
+fn tell(changes: &[String]) {
+    for change in changes.iter().take(CHANGES_MAX) {
+        tracing::info!(change, "a setting changes");
+    }
+    if changes.len() > CHANGES_MAX {
+        tracing::info!(further = changes.len() - CHANGES_MAX, "more settings change");
+    }
 }
 
 #[cfg(test)]

@@ -100,7 +100,7 @@ impl Config {
         let mut settings = Settings::gather(sources, purpose);
         let config = build::config(&mut settings, sources, purpose);
         let files = settings.read.clone();
-        let in_effect = |path: &String| Some((path.clone(), settings.value(path)?.clone()));
+        let in_effect = |path: &String| Some((path.clone(), settings.in_effect(path)?));
         let values = settings.stacks.keys().filter_map(in_effect).collect();
         let loaded = match settings.into_faults() {
             faults if faults.is_empty() => {
@@ -110,6 +110,14 @@ impl Config {
         };
         (loaded, files)
     }
+}
+
+/// A setting as a reload compares it and tells of it.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct InEffect {
+    pub(super) value: Value,
+    /// For people; a secret's is not kept.
+    pub(super) shown: String,
 }
 
 /// One setting of one layer.
@@ -297,6 +305,13 @@ impl Settings {
         self.stacks.get(path)?.iter().rev().find_map(|setting| setting.value.as_ref())
     }
 
+    /// The same with how it is shown.
+    fn in_effect(&self, path: &str) -> Option<InEffect> {
+        self.stacks.get(path)?.iter().rev().find_map(|setting| {
+            Some(InEffect { value: setting.value.clone()?, shown: setting.shown.clone() })
+        })
+    }
+
     /// The layers of a path, the one in effect last.
     pub(super) fn stack(&self, path: &str) -> &[Setting] {
         self.stacks.get(path).map_or(&[], Vec::as_slice)
@@ -361,7 +376,8 @@ fn unknown_hint(path: &str) -> String {
                 `signature.secret_file`"
             .to_owned();
     }
-    if let Some((table @ ("key" | "certificate" | "schema"), _)) = path.split_once('.') {
+    if let Some((table @ ("key" | "certificate" | "schema" | "contract"), _)) = path.split_once('.')
+    {
         return format!("entries are written with two brackets: `[[{table}]]`");
     }
     match nearest::key(path) {

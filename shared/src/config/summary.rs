@@ -2,7 +2,12 @@
 
 use std::fmt::Write as _;
 
-use super::{Backend, Config, KeyState, RateBound, Scopes, SourceConfig};
+use control::profile::Overflow;
+
+use super::control::overflow_name;
+use super::{
+    Backend, Config, Contract, ControlConfig, Essential, KeyState, RateBound, Scopes, SourceConfig,
+};
 use crate::position::Class;
 
 impl Config {
@@ -14,6 +19,7 @@ impl Config {
         let _ = writeln!(page, "pipeline  {}", self.consumer.pipeline);
         self.backend(&mut page);
         self.classes(&mut page);
+        self.consumer.control.summary(&mut page);
         self.producers(&mut page);
         page
     }
@@ -83,6 +89,45 @@ impl Config {
         for source in &self.ingress.sources {
             source.summary(page);
         }
+    }
+}
+
+impl ControlConfig {
+    fn summary(&self, page: &mut String) {
+        let _ = writeln!(page, "\nlimits (control.enforcement = {})", self.enforcement.name());
+        let _ = writeln!(
+            page,
+            "  {:<14} {:<9} {:>12} {:>16}",
+            "class", "overflow", "setpoint", "outage budget"
+        );
+        for class in Class::ALL {
+            let policy = self.policies[class.index()];
+            let Some(setpoint_s) = policy.setpoint_s else {
+                let _ = writeln!(page, "  {:<14} never limited", class.name());
+                continue;
+            };
+            // Only what is absorbed outlasts an outage.
+            let outage = match policy.overflow {
+                Overflow::Absorb => format!("{} s", policy.outage_budget_s),
+                Overflow::Bound | Overflow::Shed => "-".to_owned(),
+            };
+            let overflow = overflow_name(policy.overflow);
+            let setpoint = format!("{setpoint_s} s");
+            let class = class.name();
+            let _ = writeln!(page, "  {class:<14} {overflow:<9} {setpoint:>12} {outage:>16}");
+        }
+        let _ = writeln!(page, "  {:<14} {}", "every tenant", self.contract.summary());
+        let _ = writeln!(page, "  {:<14} {}", "contracts", self.contracts.len());
+        if self.essential == Essential::default() {
+            page.push_str("  nothing is essential: read-only would let in nothing\n");
+        }
+    }
+}
+
+impl Contract {
+    fn summary(&self) -> String {
+        let rate = |rate: Option<f64>| rate.map_or("none".to_owned(), |rate| format!("{rate}/s"));
+        format!("contract {}, ceiling {}", rate(self.contract_per_s), rate(self.ceiling_per_s))
     }
 }
 

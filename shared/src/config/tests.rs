@@ -7,6 +7,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::clock::Millis;
 
+mod control;
+
 const SECRET: &str = "hunter2-hunter2";
 const DIGEST: &str = "f52fbd32b2b3b86ff88ef6c490628285f482af15ddcb29541f94bcf526a3f6c7";
 

@@ -2,9 +2,16 @@
 //!
 //! Pure: no file is read here. A message never repeats the value of a secret key.
 
+mod form;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+pub(super) use self::form::{digest, identifier, postgres_url};
+use self::form::{
+    extract, header, kafka_name, network, origin, pattern, schema_pointer, tenant, time, variable,
+    web_url,
+};
 use super::fault::printable;
 use super::keys::{Key, Kind};
 use super::nearest;
@@ -21,6 +28,10 @@ const TEXT_BYTES_MAX: usize = 4_096;
 pub(super) enum Raw {
     /// A TOML integer.
     Integer(i64),
+    /// A TOML float.
+    Float(f64),
+    /// A TOML boolean.
+    Boolean(bool),
     /// A TOML string.
     Text(String),
     /// A TOML array.
@@ -37,10 +48,13 @@ pub(super) enum Raw {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Value {
     Integer(u64),
+    Decimal(f64),
+    Boolean(bool),
     Text(String),
     Address(SocketAddr),
     Path(PathBuf),
     Tenant(TenantId),
+    Tenants(Vec<TenantId>),
     Digest([u8; 32]),
     Time(Millis),
     Extract(Extract),
@@ -79,8 +93,8 @@ impl Raw {
             toml_edit::Value::Array(array) => {
                 Self::List(array.iter().map(Self::from_toml).collect())
             }
-            toml_edit::Value::Float(_) => Self::Other("a number with a fraction"),
-            toml_edit::Value::Boolean(_) => Self::Other("a boolean"),
+            toml_edit::Value::Float(number) => Self::Float(*number.value()),
+            toml_edit::Value::Boolean(yes) => Self::Boolean(*yes.value()),
             toml_edit::Value::Datetime(_) => Self::Other("a date"),
             toml_edit::Value::InlineTable(_) => Self::Other("a table"),
         }
@@ -90,6 +104,8 @@ impl Raw {
     pub(super) fn shown(&self) -> String {
         match self {
             Self::Integer(integer) => integer.to_string(),
+            Self::Float(number) => number.to_string(),
+            Self::Boolean(yes) => yes.to_string(),
             Self::Text(text) | Self::Untyped(text) => printable(text),
             Self::List(items) => {
                 let items: Vec<_> = items.iter().take(ITEMS_MAX).map(Self::shown).collect();
@@ -103,6 +119,8 @@ impl Raw {
     fn type_name(&self) -> &'static str {
         match self {
             Self::Integer(_) => "an integer",
+            Self::Float(_) => "a number with a fraction",
+            Self::Boolean(_) => "a boolean",
             Self::Text(_) | Self::Untyped(_) => "a text",
             Self::List(_) => "a list",
             Self::EmptyTable => "a table",
@@ -123,6 +141,20 @@ pub(super) fn read(key: &Key, raw: &Raw, base: Option<&Path>) -> Result<Value, W
                 return Err(Wrong::new(format!("{number} is above the bound of {max}{unit}")));
             }
             Ok(Value::Integer(u64::try_from(number).expect("within the bounds of a u64")))
+        }
+        Kind::Decimal { min, max, unit } => {
+            let number = decimal(raw)?;
+            if number < min {
+                return Err(Wrong::new(format!("{number} is below the bound of {min}{unit}")));
+            }
+            if number > max {
+                return Err(Wrong::new(format!("{number} is above the bound of {max}{unit}")));
+            }
+            Ok(Value::Decimal(number))
+        }
+        Kind::Boolean => boolean(raw).map(Value::Boolean),
+        Kind::Tenants => {
+            list(raw)?.iter().map(|t| tenant(t)).collect::<Result<_, _>>().map(Value::Tenants)
         }
         Kind::Extracts => {
             list(raw)?.iter().map(|t| extract(t)).collect::<Result<_, _>>().map(Value::Extracts)
@@ -211,6 +243,7 @@ fn single(key: &Key, text: &str, base: Option<&Path>) -> Result<Value, Wrong> {
             postgres_url(text),
             "a PostgreSQL URL: postgres://user:password@host:port/database",
         ),
+        Kind::WebUrl => checked(web_url(text), "a URL that begins with https:// or http://"),
         Kind::Header => {
             checked(header(text), "a header's name").map(|_| Value::Text(text.to_ascii_lowercase()))
         }
@@ -225,9 +258,7 @@ fn single(key: &Key, text: &str, base: Option<&Path>) -> Result<Value, Wrong> {
             checked(!text.is_empty(), "a path")?;
             Ok(Value::Path(joined(text, base)))
         }
-        Kind::Tenant => TenantId::parse(text)
-            .map(Value::Tenant)
-            .map_err(|error| Wrong::new(format!("{quoted} is not a tenant: {error}"))),
+        Kind::Tenant => tenant(text).map(Value::Tenant),
         Kind::Digest => digest(text).map(Value::Digest).ok_or_else(|| {
             Wrong::with_hint(
                 "not a SHA-256 in hex (64 digits)",
@@ -237,6 +268,9 @@ fn single(key: &Key, text: &str, base: Option<&Path>) -> Result<Value, Wrong> {
         Kind::Time => time(text).map(Value::Time),
         Kind::Extract => extract(text).map(Value::Extract),
         Kind::Integer { .. }
+        | Kind::Decimal { .. }
+        | Kind::Boolean
+        | Kind::Tenants
         | Kind::Extracts
         | Kind::Patterns
         | Kind::Origins
@@ -259,6 +293,40 @@ fn integer(raw: &Raw) -> Result<i128, Wrong> {
             Err(Wrong::with_hint("an integer is needed, this is a text", "write it without quotes"))
         }
         other => Err(Wrong::new(format!("an integer is needed, this is {}", other.type_name()))),
+    }
+}
+
+fn decimal(raw: &Raw) -> Result<f64, Wrong> {
+    let number = match raw {
+        Raw::Integer(integer) => *integer as f64,
+        Raw::Float(number) => *number,
+        Raw::Untyped(text) => text
+            .replace('_', "")
+            .parse()
+            .map_err(|_| Wrong::new(format!("`{}` is not a number", printable(text))))?,
+        Raw::Text(text) if text.parse::<f64>().is_ok() => {
+            return Err(Wrong::with_hint(
+                "a number is needed, this is a text",
+                "write it without quotes",
+            ));
+        }
+        other => {
+            return Err(Wrong::new(format!("a number is needed, this is {}", other.type_name())));
+        }
+    };
+    if number.is_finite() { Ok(number) } else { Err(Wrong::new("a finite number is needed")) }
+}
+
+fn boolean(raw: &Raw) -> Result<bool, Wrong> {
+    match raw {
+        Raw::Boolean(yes) => Ok(*yes),
+        Raw::Untyped(text) => text
+            .parse()
+            .map_err(|_| Wrong::new(format!("`{}` is neither true nor false", printable(text)))),
+        Raw::Text(text) if text.parse::<bool>().is_ok() => {
+            Err(Wrong::with_hint("a boolean is needed, this is a text", "write it without quotes"))
+        }
+        other => Err(Wrong::new(format!("a boolean is needed, this is {}", other.type_name()))),
     }
 }
 
@@ -312,121 +380,4 @@ fn list(raw: &Raw) -> Result<Vec<String>, Wrong> {
         return Err(Wrong::new(format!("{count} items are above the bound of {ITEMS_MAX}")));
     }
     items.iter().map(|item| text(item).map(str::to_owned)).collect()
-}
-
-fn time(text: &str) -> Result<Millis, Wrong> {
-    let time = text.parse::<jiff::Timestamp>().map_err(|_| {
-        Wrong::with_hint(
-            format!("`{}` is not a date and time", printable(text)),
-            "write it as RFC 3339 does, with its offset: \"2027-01-31T12:00:00Z\"",
-        )
-    })?;
-    Ok(Millis(time.as_millisecond()))
-}
-
-fn extract(text: &str) -> Result<Extract, Wrong> {
-    let wrong = |why: &str| {
-        Wrong::with_hint(
-            format!("`{}` {why}", printable(text)),
-            "write `header:NAME` or `pointer:/member/member`",
-        )
-    };
-    match text.split_once(':') {
-        Some(("header", name)) if header(name) => Ok(Extract::Header(name.to_ascii_lowercase())),
-        Some(("header", _)) => Err(wrong("does not name a header")),
-        Some(("pointer", pointer)) if json_pointer(pointer) => {
-            Ok(Extract::Pointer(pointer.to_owned()))
-        }
-        Some(("pointer", _)) => Err(wrong("is not a JSON Pointer (RFC 6901)")),
-        _ => Err(wrong("is neither a header nor a pointer")),
-    }
-}
-
-/// A type, or a prefix of types with `*` at its end and nowhere else.
-fn pattern(text: &str) -> Result<(), Wrong> {
-    let stem = text.strip_suffix('*').unwrap_or(text);
-    if text.is_empty() || stem.contains('*') || stem.contains(char::is_whitespace) {
-        return Err(Wrong::with_hint(
-            format!("`{}` is not a pattern of types", printable(text)),
-            "write a type (`order.paid`) or a prefix (`metrics.*`)",
-        ));
-    }
-    Ok(())
-}
-
-/// An origin as browsers send it (RFC 6454, 6.2): scheme and host, in lower case, the port only where
-/// it is not the scheme's own; no path, not even `/`. `*` stands alone.
-fn origin(text: &str, origins: usize) -> Result<(), Wrong> {
-    let host = ["https://", "http://"].iter().find_map(|scheme| text.strip_prefix(scheme));
-    let allowed = |b: u8| {
-        b.is_ascii_lowercase()
-            || b.is_ascii_digit()
-            || matches!(b, b'.' | b'-' | b':' | b'[' | b']')
-    };
-    let good = host.is_some_and(|host| !host.is_empty() && host.bytes().all(allowed));
-    if good || (text == "*" && origins == 1) {
-        return Ok(());
-    }
-    Err(Wrong::with_hint(
-        format!("`{}` is not an origin", printable(text)),
-        "write it as a browser sends it (`https://app.example.com`), or `*` alone",
-    ))
-}
-
-fn network(text: &str) -> Result<Network, Wrong> {
-    text.parse().map_err(|_| {
-        Wrong::with_hint(
-            format!("`{}` is not a network", printable(text)),
-            "write ADDRESS/BITS, such as 10.0.0.0/8, or a single address",
-        )
-    })
-}
-
-fn schema_pointer(text: &str) -> Result<(), Wrong> {
-    if text.starts_with("#/") {
-        return Ok(());
-    }
-    Err(Wrong::with_hint(
-        format!("`{}` is not a JSON Pointer into the file", printable(text)),
-        "it begins with `#/`: `#/definitions/{type}_event`",
-    ))
-}
-
-/// What a key's id and a source's name may be: they stand in a credential and in a path.
-pub(super) fn identifier(text: &str) -> bool {
-    let allowed = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
-    (1..=64).contains(&text.len()) && text.bytes().all(allowed)
-}
-
-/// A topic's name has at most 249 characters in Kafka; the class is added to the prefix.
-fn kafka_name(text: &str) -> bool {
-    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
-    (1..=200).contains(&text.len()) && text.bytes().all(allowed)
-}
-
-fn variable(text: &str) -> bool {
-    let allowed = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
-    !text.is_empty() && !text.as_bytes()[0].is_ascii_digit() && text.bytes().all(allowed)
-}
-
-fn header(text: &str) -> bool {
-    http::HeaderName::from_bytes(text.as_bytes()).is_ok()
-}
-
-/// RFC 6901: empty, or segments that begin with `/`; `~` only as `~0` and `~1`.
-fn json_pointer(text: &str) -> bool {
-    let escapes = text.split('~').skip(1).all(|rest| rest.starts_with(['0', '1']));
-    text.starts_with('/') && escapes
-}
-
-/// Only the form: the driver parses it when it connects.
-pub(super) fn postgres_url(text: &str) -> bool {
-    let rest = ["postgres://", "postgresql://"].iter().find_map(|s| text.strip_prefix(s));
-    rest.is_some_and(|rest| !rest.is_empty() && !rest.contains(char::is_whitespace))
-}
-
-/// 64 hex digits.
-pub(super) fn digest(text: &str) -> Option<[u8; 32]> {
-    let mut digest = [0; 32];
-    hex::decode_to_slice(text, &mut digest).ok().map(|()| digest)
 }

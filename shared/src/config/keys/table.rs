@@ -22,8 +22,22 @@ const RATE: Kind = integer(1, 1_000_000, Unit::Count);
 const CLASSES: Kind = Kind::Names(&["control", "transactional", "telemetry"]);
 const TIMEOUT_MS: Kind = integer(10, TIMEOUT_MS_MAX, Unit::Milliseconds);
 
+const EVENTS_PER_S: Kind = decimal(0.001, 10_000_000.0, Unit::EventsPerSecond);
+const GAIN: Kind = decimal(0.0, 1_000.0, Unit::Count);
+const OVERFLOW: Kind = Kind::Name(&["absorb", "bound", "shed"]);
+const WAIT_MS: Kind = integer(0, DAY_MS, Unit::Milliseconds);
+const OUTAGE_MS: Kind = integer(1_000, RETENTION_MS_MAX, Unit::Milliseconds);
+/// Five levels, 0 to 4; level 0 is never closed, and from 5 on there is nothing to close.
+const LEVEL: Kind = integer(1, 5, Unit::Count);
+const SHARE: Kind = decimal(0.0, 1.0, Unit::Count);
+const FACTOR: Kind = decimal(0.01, 1.0, Unit::Count);
+
 const fn integer(min: u64, max: u64, unit: Unit) -> Kind {
     Kind::Integer { min, max, unit }
+}
+
+const fn decimal(min: f64, max: f64, unit: Unit) -> Kind {
+    Kind::Decimal { min, max, unit }
 }
 
 const fn key(path: &'static str, kind: Kind, default: &'static str, doc: &'static str) -> Key {
@@ -495,6 +509,196 @@ pub static KEYS: &[Key] = &[
         integer(0, 10_000_000, Unit::Count),
         "0",
         "The most records per second that one partition's writer applies: what protects a database that others need, too. 0 = as fast as it goes. Batches are then kept so small that one lasts a quarter of a second.",
+    ),
+    key(
+        "control.enforcement",
+        Kind::Name(&["enforce", "shadow", "off"]),
+        "enforce",
+        "What a decision against an event does: `enforce` = it is refused, `shadow` = it is counted and let in, `off` = no decision is made. Begin with `shadow` where nobody knows yet what would be shed.",
+    ),
+    key(
+        "control.profile",
+        Kind::Name(&["absorb", "bounded-lag"]),
+        "absorb",
+        "What the classes start from: `absorb` = bursts and outages wait in the log, limits begin where a budget of wait is used (15 s transactional, 60 s telemetry); `bounded-lag` = the least lag (0.4 s, 3 s), more is shed. docs/CONTROL.md tells how to choose.",
+    ),
+    key(
+        "control.transactional.overflow",
+        OVERFLOW,
+        "",
+        "What happens to what capacity does not serve: `absorb` = it waits in the log until the budget is used, `bound` = the limit holds the wait at the setpoint, `shed` = as `bound`, and an empty queue is not filled either. Without it the profile's.",
+    ),
+    key(
+        "control.transactional.setpoint_ms",
+        WAIT_MS,
+        "",
+        "The budget of wait of `absorb`, the setpoint of `bound` and `shed`. Without it 15,000 with `absorb`, 400 otherwise. With a p99 as `control.signal` it is required.",
+    ),
+    key(
+        "control.transactional.outage_budget_ms",
+        OUTAGE_MS,
+        "",
+        "With `absorb`: how long events go on being taken while consumers or database are away. Without it 1,800,000, or `control.retention_share` of the topic's retention if that is less; never more than that share.",
+    ),
+    key("control.telemetry.overflow", OVERFLOW, "", "As `control.transactional.overflow`."),
+    key(
+        "control.telemetry.setpoint_ms",
+        WAIT_MS,
+        "",
+        "As `control.transactional.setpoint_ms`. Without it 60,000 with `absorb`, 3,000 otherwise.",
+    ),
+    key(
+        "control.telemetry.outage_budget_ms",
+        OUTAGE_MS,
+        "",
+        "As `control.transactional.outage_budget_ms`.",
+    ),
+    key(
+        "control.retention_share",
+        decimal(0.01, 0.9, Unit::Count),
+        "0.5",
+        "How much of a topic's retention may wait there before it counts as full: the rest is what is left to mend things.",
+    ),
+    key(
+        "control.shed_order",
+        Kind::Name(&["contract_first", "class_first"]),
+        "contract_first",
+        "What is given up first: `contract_first` = everybody's excess before anybody's contract, `class_first` = telemetry before transactional, whatever the contract.",
+    ),
+    key(
+        "control.unit_per_s",
+        decimal(1.0, 10_000_000.0, Unit::EventsPerSecond),
+        "20000",
+        "What one writer is expected to do until it is measured; limits of a partition whose database is away, and of `control.form = \"incremental\"`, are parts of it.",
+    ),
+    key(
+        "control.signal",
+        Kind::Name(&["drain", "lag_seconds", "downstream_p99", "ingress_p99"]),
+        "drain",
+        "What is held at the setpoint: `drain` = backlog over measured capacity, `lag_seconds` = the oldest record's age, `downstream_p99` and `ingress_p99` = the 99th percentile of the database's and the ingress's answers.",
+    ),
+    key(
+        "control.form",
+        Kind::Name(&["positional", "incremental"]),
+        "positional",
+        "How the terms become a limit: `positional` = on top of measured capacity, `incremental` = as increments on the last one (equation (5) of the paper), times `control.unit_per_s`.",
+    ),
+    key(
+        "control.kp",
+        GAIN,
+        "",
+        "Proportional gain, 1/s; telemetry has half of it. Without it the gains follow the measured dead time, which is 0.5 at 1 s. Less than π/2.",
+    ),
+    key(
+        "control.ki",
+        GAIN,
+        "",
+        "Integral gain, 1/s²; telemetry has a quarter of it. Without it a quarter of the square of `control.kp`, at most that square. Only with `control.kp`.",
+    ),
+    key(
+        "control.kd",
+        GAIN,
+        "",
+        "Derivative gain, on the measurement; without it 0. Less than 1. Only with `control.kp`.",
+    ),
+    key(
+        "control.u_min",
+        decimal(0.001, 1.0, Unit::Count),
+        "0.05",
+        "The limit never goes below this share of capacity.",
+    ),
+    key(
+        "control.u_max",
+        decimal(0.01, 10.0, Unit::Count),
+        "1.5",
+        "The limit never goes above this multiple of capacity. 1 at most counts where `overflow` is `shed`.",
+    ),
+    key(
+        "limits.contract_per_s",
+        EVENTS_PER_S,
+        "",
+        "What every tenant may count on that has no `[[contract]]` of its own: up to it events are in contract, beyond it excess, which is served where there is room. Without it as much as is fair at the moment.",
+    ),
+    key(
+        "limits.ceiling_per_s",
+        EVENTS_PER_S,
+        "",
+        "What no such tenant may exceed, however much room there is; beyond it 429. Without it no such bound.",
+    ),
+    key("contract[].tenant", Kind::Tenant, "", "Whose contract it is. Required, and unique."),
+    key(
+        "contract[].contract_per_s",
+        EVENTS_PER_S,
+        "",
+        "As `limits.contract_per_s`, which counts without it. This or `ceiling_per_s` is required.",
+    ),
+    key(
+        "contract[].ceiling_per_s",
+        EVENTS_PER_S,
+        "",
+        "As `limits.ceiling_per_s`, which counts without it. At least the contract.",
+    ),
+    key(
+        "mode.automatic",
+        Kind::Boolean,
+        "true",
+        "Whether modes are entered by rule. A pin of `shock ctl` works always.",
+    ),
+    key(
+        "mode.essential_types",
+        Kind::Patterns,
+        "",
+        "The types that a mode with `essential_only` lets in, as in `classes.control`; a type or a tenant that is named is enough. Without both it lets in nothing.",
+    ),
+    key(
+        "mode.essential_tenants",
+        Kind::Tenants,
+        "",
+        "The tenants that a mode with `essential_only` lets in.",
+    ),
+    secret("mode.webhook_url", Kind::WebUrl, "Told of each change of the mode by a POST."),
+    key(
+        "mode.aggressive.closed_from_level",
+        LEVEL,
+        "5",
+        "The first level that is closed: 1 in-contract transactional, 2 in-contract telemetry, 3 excess transactional, 4 excess telemetry (2 and 3 change places with `class_first`); 5 = none.",
+    ),
+    key(
+        "mode.aggressive.sample_share",
+        SHARE,
+        "0.5",
+        "What share of the last open level's events is let in before the limit is asked.",
+    ),
+    key("mode.aggressive.limit_factor", FACTOR, "1", "On all limits."),
+    key(
+        "mode.aggressive.essential_only",
+        Kind::Boolean,
+        "false",
+        "Only what is essential is let in.",
+    ),
+    key("mode.survival.closed_from_level", LEVEL, "3", "As `mode.aggressive.closed_from_level`."),
+    key("mode.survival.sample_share", SHARE, "1", "As `mode.aggressive.sample_share`."),
+    key("mode.survival.limit_factor", FACTOR, "1", "As `mode.aggressive.limit_factor`."),
+    key(
+        "mode.survival.essential_only",
+        Kind::Boolean,
+        "false",
+        "As `mode.aggressive.essential_only`.",
+    ),
+    key("mode.read-only.closed_from_level", LEVEL, "3", "As `mode.aggressive.closed_from_level`."),
+    key("mode.read-only.sample_share", SHARE, "1", "As `mode.aggressive.sample_share`."),
+    key("mode.read-only.limit_factor", FACTOR, "1", "As `mode.aggressive.limit_factor`."),
+    key(
+        "mode.read-only.essential_only",
+        Kind::Boolean,
+        "true",
+        "As `mode.aggressive.essential_only`.",
+    ),
+    key(
+        "breaker.ingress",
+        Kind::Name(&["absorb", "reject"]),
+        "absorb",
+        "What the ingress does for the partitions of a writer whose breaker is open: `absorb` = as in every outage, `reject` = 503 until it lets calls through again.",
     ),
     key(
         "clock.skew_ms_max",

@@ -132,3 +132,31 @@ fn asking_reloads_without_a_change_and_the_loop_ends_with_the_asker() {
     reloader.run(&asked);
     assert_eq!(applied.borrow().len(), 1);
 }
+
+#[test]
+fn a_reload_tells_what_changes_and_no_secret() {
+    let bench = |text: &str| {
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = directory.path().join("shock.toml");
+        std::fs::write(&file, text).expect("written");
+        let sources = Sources { files: vec![file], ..Sources::default() };
+        let (loaded, _) = Config::load_with_files(&sources, Purpose::Dev);
+        loaded.expect("valid").settings().clone()
+    };
+    let before = bench("control.kp = 0.5\nmode.webhook_url = \"https://a/T0KEN\"\n");
+    let now = bench(
+        "control.profile = \"bounded-lag\"\nmode.webhook_url = \"https://b/T0KEN\"\n\
+         ingress.threads = 3\n[[contract]]\ntenant = \"acme\"\nceiling_per_s = 2.5\n",
+    );
+    assert_eq!(
+        changes(&before, &now),
+        [
+            "contract[0].ceiling_per_s: not set → 2.5",
+            "contract[0].tenant: not set → acme",
+            "control.kp: 0.5 → not set",
+            "control.profile: absorb → bounded-lag",
+            "mode.webhook_url: changed, a secret",
+        ]
+    );
+    assert!(changes(&now, &now).is_empty());
+}
