@@ -6,6 +6,10 @@ use std::fmt;
 pub const VERSION: u16 = 1;
 /// A step larger than this, up or down, needs a second message that agrees.
 const STEP_MAX: f64 = 20.0;
+/// A leap of more epochs, too: each is a change of the owner.
+const EPOCHS_MAX: u64 = 1_000;
+/// A leap over more messages of one owner, too: half a day at two a second.
+const MESSAGES_MAX: u64 = 100_000;
 
 /// What a message says, as far as it is decided on here.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -47,16 +51,23 @@ impl fmt::Display for Ignored {
 /// What is in effect for one limit.
 #[derive(Clone, Debug, Default)]
 pub struct Accepted {
-    /// Epoch and seq of the last message that was looked at.
-    newest: Option<(u64, u64)>,
+    /// Epoch and seq of the message in effect; nothing older counts.
+    newest: Option<At>,
     limit_per_s: Option<f64>,
+    /// A message was taken at least once, so a step can be measured.
+    begun: bool,
     /// A step that waits for its confirmation.
-    waiting: Option<Option<f64>>,
+    waiting: Option<(At, Option<f64>)>,
 }
+
+/// Epoch and seq.
+type At = (u64, u64);
 
 impl Accepted {
     /// Takes a message, or says why not. `admitted_per_s` is what the replica lets in now: what a step
     /// is measured by while there is no limit.
+    ///
+    /// A message that waits for its confirmation changes nothing, not even what counts as older.
     ///
     /// # Errors
     /// Why nothing changed.
@@ -68,35 +79,51 @@ impl Accepted {
             return Err(Ignored::Malformed);
         }
         let at = (message.epoch, message.seq);
-        if self.newest.is_some_and(|newest| at <= newest) {
+        let again = self.waiting.is_some_and(|(waiting, _)| at == waiting);
+        if again || self.newest.is_some_and(|newest| at <= newest) {
             return Err(Ignored::Stale);
         }
-        let first = self.newest.replace(at).is_none();
-        let from = self.limit_per_s.unwrap_or(admitted_per_s);
-        let agrees = |with: Option<f64>| match (with, message.limit_per_s) {
-            (Some(with), Some(limit)) => is_near(with, limit),
-            (None, None) => true,
-            _ => false,
-        };
         // To lift a limit is the largest step of all.
         let near = match (self.limit_per_s, message.limit_per_s) {
             (None, None) => true,
             (Some(_), None) => false,
-            (_, Some(limit)) => is_near(from, limit),
+            (from, Some(limit)) => is_near(from.unwrap_or(admitted_per_s), limit),
         };
-        if first || near || self.waiting.is_some_and(agrees) {
-            self.waiting = None;
-            self.limit_per_s = message.limit_per_s;
-            return Ok(());
+        let believed = !self.begun || (near && self.newest.is_none_or(|from| follows(from, at)));
+        let confirmed = self.waiting.is_some_and(|(from, waited)| {
+            let agrees = match (waited, message.limit_per_s) {
+                (Some(waited), Some(limit)) => is_near(waited, limit),
+                (None, None) => true,
+                _ => false,
+            };
+            agrees && follows(from, at)
+        });
+        if !believed && !confirmed {
+            self.waiting = Some((at, message.limit_per_s));
+            return Err(Ignored::Unconfirmed);
         }
-        self.waiting = Some(message.limit_per_s);
-        Err(Ignored::Unconfirmed)
+        (self.newest, self.begun, self.waiting) = (Some(at), true, None);
+        self.limit_per_s = message.limit_per_s;
+        Ok(())
+    }
+
+    /// Nothing newer came for the time a limit is valid: whatever comes next counts, so that one wrong
+    /// epoch does not shut its owner out for ever. What is in effect stays, and so does the measure of
+    /// a step.
+    pub fn expire(&mut self) {
+        (self.newest, self.waiting) = (None, None);
     }
 
     /// The limit in effect.
     pub const fn limit_per_s(&self) -> Option<f64> {
         self.limit_per_s
     }
+}
+
+/// Whether `to` may come right after `from`: an owner is replaced now and then, and counts by one.
+const fn follows(from: At, to: At) -> bool {
+    let (epochs, messages) = (to.0.saturating_sub(from.0), to.1.saturating_sub(from.1));
+    epochs <= EPOCHS_MAX && (epochs > 0 || messages <= MESSAGES_MAX)
 }
 
 /// Within the step that is believed. One event/s is the smallest rate that counts.
@@ -132,6 +159,26 @@ mod tests {
         check(message(3, 11, Some(1_000_000.0)), Ignored::Unconfirmed);
         accepted.take(&message(3, 12, Some(1100.0)), 900.0).expect("near the one in effect");
         assert_eq!(accepted.limit_per_s(), Some(1100.0));
+    }
+
+    #[test]
+    fn one_wrong_epoch_shuts_nobody_out() {
+        let mut accepted = Accepted::default();
+        accepted.take(&message(3, 10, Some(1000.0)), 900.0).expect("the first");
+        for poison in [message(u64::MAX, 0, Some(900.0)), message(3, u64::MAX, Some(900.0))] {
+            assert_eq!(accepted.take(&poison, 900.0), Err(Ignored::Unconfirmed), "{poison:?}");
+            assert_eq!(accepted.take(&poison, 900.0), Err(Ignored::Stale), "its duplicate");
+        }
+        accepted.take(&message(3, 11, Some(950.0)), 900.0).expect("the owner goes on");
+        accepted.take(&message(4, 0, Some(950.0)), 900.0).expect("and its successor");
+
+        let mut poisoned = Accepted::default();
+        poisoned.take(&message(u64::MAX, 0, Some(2.0)), 900.0).expect("the first");
+        assert_eq!(poisoned.take(&message(3, 11, Some(950.0)), 900.0), Err(Ignored::Stale));
+        poisoned.expire();
+        assert_eq!(poisoned.take(&message(3, 12, Some(950.0)), 900.0), Err(Ignored::Unconfirmed));
+        poisoned.take(&message(3, 13, Some(950.0)), 900.0).expect("confirmed");
+        assert_eq!(poisoned.limit_per_s(), Some(950.0));
     }
 
     #[test]
