@@ -32,6 +32,18 @@ pub enum Source {
     Floor,
 }
 
+impl Source {
+    /// Its name in metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Leader => "leader",
+            Self::Local => "local",
+            Self::Lease => "lease",
+            Self::Floor => "floor",
+        }
+    }
+}
+
 /// What a replica knows of one limit.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct View {

@@ -82,6 +82,15 @@ impl Bucket {
         self.cost.store(cost_of(per_s), Ordering::Relaxed);
     }
 
+    /// The rate, events/s; `None`: no limit.
+    pub fn rate_per_s(&self) -> Option<f64> {
+        match self.cost.load(Ordering::Relaxed) {
+            0 => None,
+            CLOSED => Some(0.0),
+            cost => Some(f64::from(1_u32 << FRACTION_BITS) * 1e9 / cost as f64),
+        }
+    }
+
     /// Takes up to `events` at once, or nothing. A batch goes into debt: it passes while there is room
     /// for its first event, and is charged whole; beyond [`BATCH_NS_MAX`] only its front passes.
     ///

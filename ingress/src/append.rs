@@ -49,7 +49,11 @@ pub(crate) enum Fate {
     Refused,
     /// Appended under this ticket.
     Ticket(usize),
-    /// Not appended: an earlier event of its partition was refused by the log.
+    /// Admitted with its party; not appended yet.
+    Passes(usize),
+    /// Not appended: its party has no more room.
+    Shed(usize),
+    /// Not appended: an earlier event of its key or its partition was refused.
     Behind,
     /// Shares the fate of this earlier event.
     Duplicate(usize),
@@ -71,33 +75,35 @@ pub(crate) fn append<'c>(
     body: &[u8],
     received: Received<'_>,
 ) -> Appended<'c> {
-    let Desk { checks, fates, refused, at_text, .. } = desk;
+    let Desk { checks, fates, parties, refused, at_text, .. } = desk;
     if checks.events.iter().any(needs_time) {
         write_rfc3339(received.at, at_text);
     }
-    let appendable = |checked: &&Checked| checked.duplicate_of.is_none();
-    let verdicts = checks.events.iter().map(|entry| entry.verdict.as_ref());
-    let acks = core.acks.take(verdicts.clone().flatten().filter(appendable).count());
+    let admitted = |fate: &&Fate| matches!(fate, Fate::Passes(_));
+    let acks = core.acks.take(fates.iter().filter(admitted).count());
     let mut tickets = 0;
-    fates.extend(verdicts.map(|verdict| {
-        let Ok(checked) = verdict else { return Fate::Refused };
-        if let Some(first) = checked.duplicate_of {
-            return Fate::Duplicate(first);
-        }
+    for (fate, entry) in fates.iter_mut().zip(&checks.events) {
+        let (Fate::Passes(party), Ok(checked)) = (*fate, &entry.verdict) else { continue };
         let (index, ticket) = (tickets, acks.ticket(tickets));
         tickets += 1;
         if refused.contains(&checked.id) {
             // Dropping the ticket settles it, so that nobody waits for it.
-            return Fate::Behind;
+            *fate = Fate::Behind;
+            parties.failed(party);
+            continue;
         }
         let failed_before = acks.failed();
         append_one(&core.shared.log, checks, checked, body, (received, &at_text.1), ticket);
         let failed = acks.failed() > failed_before;
         if failed && matches!(acks.outcome(index), Err(error) if is_refusal(error)) {
             refused.push(checked.id);
+            parties.failed(party);
         }
-        Fate::Ticket(index)
-    }));
+        *fate = Fate::Ticket(index);
+    }
+    if !refused.is_empty() {
+        core.shared.admission.give_back(&core.flows, parties);
+    }
     Appended { acks: Some(acks), pool: &core.acks }
 }
 
@@ -204,11 +210,12 @@ impl Appended<'_> {
 
     /// Writes down what became of each event, in the request's order.
     pub fn tell(&self, desk: &mut Desk) {
-        let Desk { checks, fates, became, .. } = desk;
+        let Desk { checks, fates, parties, became, .. } = desk;
         for (fate, entry) in fates.iter().zip(&checks.events) {
             let one = match *fate {
                 Fate::Refused => refused(entry),
-                Fate::Behind => Became::Refused(Reject::BehindFailed),
+                Fate::Shed(party) => Became::Refused(parties.get(party).reject()),
+                Fate::Passes(_) | Fate::Behind => Became::Refused(Reject::BehindFailed),
                 Fate::Ticket(index) => match self.acks().outcome(index) {
                     Ok(position) => Became::Accepted(position),
                     Err(error) => Became::Refused(error.into()),

@@ -178,6 +178,7 @@ impl Checker<'_> {
             source: checks.keep(source),
             minted,
             timed: envelope.time.is_some(),
+            closed: self.shared.admission.closes(envelope.event_type, &tenant),
             duplicate_of: None,
         })
     }
@@ -219,6 +220,7 @@ impl Shared {
         let source = attributes.find(attributes.source.as_ref()).unwrap_or(SOURCE_DEFAULT);
         let source = kept(text, source);
         let id = self.route(attributes.event_type(), tenant);
+        let closed = self.admission.closes(attributes.event_type(), &tenant);
         let timed = attributes.time.is_some();
         let minted = given.is_none();
         let event_id = given.unwrap_or_else(|| checks.mint());
@@ -230,6 +232,7 @@ impl Shared {
             source,
             minted,
             timed,
+            closed,
             duplicate_of: None,
         };
         checks.events.push(Entry { id: Some(event_id), verdict: Ok(checked) });

@@ -10,6 +10,7 @@ use shared::log::{AcksPool, Log};
 use shared::route::Router;
 
 use crate::addresses::Addresses;
+use crate::admission::{self, Admission, FlowCache};
 use crate::body::Buffer;
 use crate::budget::Budget;
 use crate::cors::Cors;
@@ -32,6 +33,8 @@ pub(crate) struct Shared {
     pub config: IngressConfig,
     /// Who may post, from where, and what.
     pub live: Live,
+    /// Which events may go to the log now.
+    pub admission: Admission,
     /// Who has sent wrong credentials.
     pub failed_logins: FailedLogins,
     /// Where events go.
@@ -74,6 +77,8 @@ pub(crate) struct Core {
     pub desks: Pool<Desk>,
     /// What they wait for the log with.
     pub acks: AcksPool,
+    /// What tenants ask for, as far as this thread serves them.
+    pub flows: FlowCache,
     /// What they are answered on.
     pub stationery: Stationery,
     parsers: Pool<Parser>,
@@ -91,6 +96,7 @@ impl Shared {
         let metrics = Metrics::new(registry);
         Ok(Self {
             live: Live::new(Policy::load(config, None)?, config, Registered::new(registry)),
+            admission: Admission::new(&router, &config.control, admission::Metrics::new(registry)),
             failed_logins: FailedLogins::new(config.failed_logins_per_minute),
             budget: Budget::new(config.inflight_bytes_max, metrics.inflight_bytes.clone()),
             cors: Cors::new(&config.cors_origins),
@@ -127,6 +133,7 @@ impl Core {
             pool: Pool::default(),
             desks: Pool::default(),
             acks: AcksPool::default(),
+            flows: FlowCache::default(),
             stationery: Stationery::default(),
             parsers: Pool::default(),
         }

@@ -4,6 +4,7 @@
 use shared::clock::Millis;
 use shared::position::PartitionId;
 
+use crate::admission::Parties;
 use crate::append::{Became, Fate};
 use crate::event::Checks;
 use crate::pool::Reusable;
@@ -15,6 +16,8 @@ pub(crate) struct Desk {
     pub checks: Checks,
     /// How each event went to the log.
     pub fates: Vec<Fate>,
+    /// Who asks for what, for admission.
+    pub parties: Parties,
     /// Partitions that take no more events of this request.
     pub refused: Vec<PartitionId>,
     /// What became of each event.
@@ -25,16 +28,18 @@ pub(crate) struct Desk {
 
 impl Reusable for Desk {
     fn reset(&mut self) {
-        let Self { checks, fates, refused, became, at_text: _ } = self;
+        let Self { checks, fates, parties, refused, became, at_text: _ } = self;
         checks.reset();
         fates.clear();
+        parties.reset();
         refused.clear();
         became.clear();
     }
 
     fn bytes(&self) -> usize {
-        let Self { checks, fates, refused, became, at_text } = self;
+        let Self { checks, fates, parties, refused, became, at_text } = self;
         checks.bytes()
+            + parties.bytes()
             + fates.capacity() * size_of::<Fate>()
             + refused.capacity() * size_of::<PartitionId>()
             + became.capacity() * size_of::<Became>()

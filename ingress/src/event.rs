@@ -30,6 +30,8 @@ pub(crate) struct Checked {
     pub minted: bool,
     /// Whether it says when it happened.
     pub timed: bool,
+    /// The mode keeps only what is essential, and this is not.
+    pub closed: bool,
     /// The event of this request that it repeats.
     pub duplicate_of: Option<usize>,
 }

@@ -1,5 +1,5 @@
-//! Requests that carry no event: what a path takes (`OPTIONS`), the contract itself (`/openapi.json`)
-//! and the schema of a type (`/v1/schemas/{type}`). Only the last asks for a key; no body is read, and
+//! Requests that carry no event: what a path takes (`OPTIONS`), the contract itself (`/openapi.json`),
+//! the mode (`/v1/mode`) and the schema of a type (`/v1/schemas/{type}`). Only the last asks for a key; no body is read, and
 //! nothing enters the books.
 
 use std::net::IpAddr;
@@ -45,6 +45,7 @@ pub(crate) fn answer(
         Method::OPTIONS => Ok((options(&core.shared, route, allow, &parts.headers), CODE_OPTIONS)),
         Method::GET | Method::HEAD => match route {
             Route::Schema(event_type) => schema(core, peer, event_type, &parts.headers),
+            Route::Mode => Ok(mode(&core.shared)),
             _ => Ok(contract(core, &parts.headers)),
         }
         .map(|answer| (answer, CODE_DOCUMENT)),
@@ -59,7 +60,7 @@ pub(crate) fn answer(
 fn is_there(core: &Core, route: Route<'_>) -> bool {
     match route {
         Route::Source(name) => core.view.snapshot(&core.shared.live).sources.contains_key(name),
-        Route::Events | Route::Schema(_) | Route::OpenApi | Route::Unknown => true,
+        Route::Events | Route::Schema(_) | Route::Mode | Route::OpenApi | Route::Unknown => true,
     }
 }
 
@@ -77,6 +78,15 @@ fn options(shared: &Shared, route: Route<'_>, allow: &'static str, request: &Hea
 fn contract(core: &Core, request: &HeaderMap) -> Answer {
     let policy = core.view.snapshot(&core.shared.live);
     served(&policy.openapi, "application/json", request)
+}
+
+/// The mode in effect, for the applications around: they switch caches and pages by it.
+fn mode(shared: &Shared) -> Answer {
+    let mut answer = Response::new(Full::new(Bytes::from(shared.admission.describe_mode())));
+    let headers = answer.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    answer
 }
 
 /// The schema by which the events of whoever asks are checked.

@@ -97,14 +97,24 @@ impl Quota {
     /// Tells the sender.
     pub fn add_to(&self, headers: &mut HeaderMap) {
         let Self { requests, window_s, left, after_s } = self;
-        let fields = [
-            ("ratelimit-policy", format!("\"requests\";q={requests};w={window_s}")),
-            ("ratelimit", format!("\"requests\";r={left};t={after_s}")),
-        ];
-        for (name, value) in fields {
-            let value = HeaderValue::try_from(value).expect("digits and letters");
-            headers.insert(HeaderName::from_static(name), value);
-        }
+        add_fields(headers, "requests", (u64::from(*requests), *window_s), (*left, *after_s));
+    }
+}
+
+/// Tells a sender of a policy: so many in so many seconds; so many left, and more after so many seconds.
+pub(crate) fn add_fields(
+    headers: &mut HeaderMap,
+    policy: &str,
+    (most, window_s): (u64, u32),
+    (left, after_s): (u32, u32),
+) {
+    let fields = [
+        ("ratelimit-policy", format!("\"{policy}\";q={most};w={window_s}")),
+        ("ratelimit", format!("\"{policy}\";r={left};t={after_s}")),
+    ];
+    for (name, value) in fields {
+        let value = HeaderValue::try_from(value).expect("digits and letters");
+        headers.insert(HeaderName::from_static(name), value);
     }
 }
 

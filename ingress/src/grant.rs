@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use shared::config::{RateBound, Scopes};
+use shared::position::Class;
 use shared::route::{Router, matched};
 use shared::tenant::TenantId;
 
@@ -60,6 +61,21 @@ impl Grant {
     /// Whose events they are that name no tenant.
     pub const fn own_tenant(&self) -> Option<TenantId> {
         self.scopes.tenant
+    }
+
+    /// Whether it may write for one of these tenants.
+    pub fn may_write_for(&self, tenants: &[TenantId]) -> bool {
+        let Scopes { tenant: own, tenants: others, .. } = &self.scopes;
+        tenants.iter().any(|one| *own == Some(*one) || any(others, one.as_str()))
+    }
+
+    /// Whether it may write events of this class, as far as its rights tell.
+    pub fn may_write_class(&self, class: Class, router: &Router) -> bool {
+        let Scopes { classes, types, .. } = &self.scopes;
+        let whole = types.iter().all(|one| !one.ends_with('*'));
+        let by_type =
+            types.is_empty() || !whole || types.iter().any(|one| router.class(one) == class);
+        router.has_class(class) && by_type && (classes.is_empty() || classes.contains(&class))
     }
 
     /// Whether it may write events of this type.

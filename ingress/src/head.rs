@@ -38,6 +38,8 @@ pub(crate) enum Route<'p> {
     Source(&'p str),
     /// `/v1/schemas/{type}`, the type percent-encoded where it has to be; it may hold `/`.
     Schema(&'p str),
+    /// `/v1/mode`
+    Mode,
     /// `/openapi.json`
     OpenApi,
     /// Anything else.
@@ -91,6 +93,9 @@ impl<'p> Route<'p> {
         if path == "/v1/events" {
             return Self::Events;
         }
+        if path == "/v1/mode" {
+            return Self::Mode;
+        }
         if path == "/openapi.json" {
             return Self::OpenApi;
         }
@@ -109,6 +114,7 @@ impl<'p> Route<'p> {
             Self::Events => "events",
             Self::Source(_) => "sources",
             Self::Schema(_) => "schemas",
+            Self::Mode => "mode",
             Self::OpenApi => "openapi",
             Self::Unknown => "unknown",
         }
@@ -118,7 +124,7 @@ impl<'p> Route<'p> {
     pub const fn allow(self) -> Option<&'static str> {
         match self {
             Self::Events | Self::Source(_) => Some(POST),
-            Self::Schema(_) | Self::OpenApi => Some(GET),
+            Self::Schema(_) | Self::Mode | Self::OpenApi => Some(GET),
             Self::Unknown => None,
         }
     }
@@ -128,7 +134,7 @@ impl<'p> Route<'p> {
         match self {
             Self::Events => Some(ACCEPTED_TYPES),
             Self::Source(_) => Some(ACCEPTED_BY_SOURCES),
-            Self::Schema(_) | Self::OpenApi | Self::Unknown => None,
+            Self::Schema(_) | Self::Mode | Self::OpenApi | Self::Unknown => None,
         }
     }
 }

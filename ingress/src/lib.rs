@@ -14,6 +14,7 @@
 
 mod accept;
 mod addresses;
+mod admission;
 mod answer;
 mod append;
 mod batch;
@@ -86,4 +87,5 @@ pub fn check(config: &shared::config::IngressConfig) -> Result<(), BindError> {
 pub fn describe(registry: &shared::metrics::Registry) {
     metrics::Metrics::new(registry);
     metrics::Registered::new(registry);
+    admission::Metrics::new(registry);
 }

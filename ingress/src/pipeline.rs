@@ -118,6 +118,7 @@ async fn way(
         tally.dry_run();
     }
     let coding = head::coding_of(&parts.headers)?;
+    sender.check_mode(shared)?;
     let mut reserved = admit(shared, parts)?;
 
     let mut raw = core.pool.take();
@@ -148,6 +149,7 @@ async fn way(
     let body = if body.is_empty() { binary::NO_DATA } else { body };
     tally.received(desk.checks.events.len());
 
+    shared.admission.decide(&core.flows, &mut desk, checked);
     let received = Received { at: shared.clock.now(), trace: head::trace(&parts.headers) };
     tally.appended();
     let appended = append::append(core, &mut desk, body, received);
@@ -182,7 +184,9 @@ fn authenticate<'p>(
 ) -> Result<Sender<'p>, Reject> {
     match route {
         // The contract's own requests never come here.
-        Route::Unknown | Route::Schema(_) | Route::OpenApi => Err(Reject::UnknownPath),
+        Route::Unknown | Route::Schema(_) | Route::Mode | Route::OpenApi => {
+            Err(Reject::UnknownPath)
+        }
         Route::Events => {
             head::check_head(parts)?;
             let grant = policy.keyring.authenticate(&parts.headers, peer, shared.clock.now())?;
@@ -217,6 +221,14 @@ impl Sender<'_> {
         match self {
             Self::Key { grant, .. } => grant.take(),
             Self::Source { .. } => Ok(None),
+        }
+    }
+
+    /// Whether the mode closes everything that the sender may write.
+    fn check_mode(&self, shared: &Shared) -> Result<(), Reject> {
+        match self {
+            Self::Key { grant, .. } => shared.admission.check_sender(grant, &shared.router),
+            Self::Source { .. } => Ok(()),
         }
     }
 

@@ -9,6 +9,7 @@ use http_body_util::Full;
 use serde::Serialize;
 
 use crate::answer::Minted;
+use crate::fixed_limits;
 use crate::inflate::ACCEPTED_ENCODINGS;
 use crate::reject::{Bound, Reject, Retry};
 use crate::violation::Violation;
@@ -93,6 +94,10 @@ impl Reject {
             | Self::Batch(bound)
             | Self::Depth(bound)
             | Self::Members(bound) => Some(bound.text()),
+            Self::OverCeiling { ceiling_per_s, .. } => {
+                Some(format!("the ceiling is {ceiling_per_s} events/s"))
+            }
+            Self::ModeClosed { mode, .. } => Some(format!("the mode is {mode}")),
             Self::AckUnknown => {
                 Some("the event may or may not be in the log: retry with the same id".to_owned())
             }
@@ -123,6 +128,8 @@ impl Reject {
             | Self::UnknownType
             | Self::Schema(_)
             | Self::Overloaded
+            | Self::OverContract { .. }
+            | Self::NoCapacity { .. }
             | Self::LogFull
             | Self::LogUnavailable
             | Self::DiskFull
@@ -185,6 +192,9 @@ impl Reject {
                 );
             }
             Self::RateLimited(quota) => quota.add_to(headers),
+            Self::OverCeiling { ceiling_per_s, after_s } => {
+                fixed_limits::add_fields(headers, "tenant", (*ceiling_per_s, 1), (0, *after_s));
+            }
             Self::Method { allow } => {
                 headers.insert(ALLOW, HeaderValue::from_static(allow));
             }

@@ -127,6 +127,30 @@ pub(crate) enum Reject {
     Schema(Box<Violations>),
     /// The bytes or the requests in flight are at their bound, or memory is short.
     Overloaded,
+    /// The tenant has sent as many events as it may ever send.
+    OverCeiling {
+        /// How many that are, events/s.
+        ceiling_per_s: u64,
+        /// After how many seconds there is room again.
+        after_s: u32,
+    },
+    /// The tenant is beyond its contract, and there is not enough capacity for all.
+    OverContract {
+        /// After how many seconds it pays to come back.
+        after_s: u32,
+    },
+    /// There is not enough capacity now.
+    NoCapacity {
+        /// After how many seconds it pays to come back.
+        after_s: u32,
+    },
+    /// The mode does not admit the event.
+    ModeClosed {
+        /// Which mode.
+        mode: &'static str,
+        /// After how many seconds it pays to come back.
+        after_s: u32,
+    },
     /// The queue to the log is full.
     LogFull,
     /// The log is away.
@@ -306,6 +330,19 @@ impl Reject {
             Self::UnknownType => never(422, "unknown_type", "the type is not registered"),
             Self::Schema(_) => never(422, "schema_violation", "the event violates its schema"),
             Self::Overloaded => retry(503, "overloaded", "too much is in flight", 1, Shed),
+            Self::OverCeiling { after_s, .. } => {
+                retry(429, "over_ceiling", "the tenant is over its ceiling", *after_s, Limited)
+            }
+            Self::OverContract { after_s } => {
+                let title = "the tenant is over its contract, and capacity is short";
+                retry(503, "over_contract", title, *after_s, Shed)
+            }
+            Self::NoCapacity { after_s } => {
+                retry(503, "no_capacity", "capacity is short", *after_s, Shed)
+            }
+            Self::ModeClosed { after_s, .. } => {
+                retry(503, "mode_closed", "the mode does not admit the event", *after_s, Shed)
+            }
             Self::LogFull => retry(503, "log_full", "the queue to the log is full", 1, Failed),
             Self::LogUnavailable => {
                 retry(503, "log_unavailable", "the log is unavailable", 2, Failed)

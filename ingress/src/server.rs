@@ -10,12 +10,14 @@ use std::time::Duration;
 use shared::config::IngressConfig;
 use shared::health::{Health, Heartbeat};
 use shared::log::Log;
+use shared::plane::Plane;
 use shared::route::Router;
 use shared::{Process, Shutdown};
 use tokio::sync::oneshot;
 use tokio::task::LocalSet;
 
 use crate::accept;
+use crate::admission::steer;
 use crate::core::{Core, Shared};
 use crate::listener;
 use crate::schema::SchemaError;
@@ -33,6 +35,7 @@ const BEAT_DEADLINE: Duration = Duration::from_secs(10);
 pub struct Ingress {
     shared: Arc<Shared>,
     health: Health,
+    plane: Plane,
     address: SocketAddr,
     listeners: Vec<TcpListener>,
 }
@@ -45,7 +48,9 @@ impl Reload {
     /// Loads them and puts them in effect for every request that begins from now on; a set that does
     /// not load as a whole changes nothing. Reads and compiles schemas: not for a serving thread.
     pub fn apply(&self, config: &IngressConfig) -> Result<(), SchemaError> {
-        self.0.live.reload(config)
+        self.0.live.reload(config)?;
+        self.0.admission.reload(&config.control);
+        Ok(())
     }
 }
 
@@ -94,7 +99,7 @@ impl Ingress {
         let (address, listeners) = listener::bind(config.listen, threads)
             .map_err(|error| BindError::Listen { address: config.listen, error })?;
         health.set(CONDITION, shared.log.usable());
-        Ok(Self { shared, health, address, listeners })
+        Ok(Self { shared, health, plane: process.plane.clone(), address, listeners })
     }
 
     /// Where it listens; with port 0, the port it got.
@@ -132,6 +137,8 @@ impl Ingress {
             }
         }
         tokio::spawn(self.shared.watermark.clone().watch(own.clone()));
+        let steering = self.health.heartbeat("admission", BEAT_DEADLINE);
+        tokio::spawn(steer(Arc::clone(&self.shared), self.plane, steering, own.clone()));
         if let Some(tls) = &self.shared.tls {
             tokio::spawn(Arc::clone(tls).watch(own.clone()));
         }

@@ -40,6 +40,16 @@ impl Class {
     }
 }
 
+impl From<Class> for control::level::Class {
+    fn from(class: Class) -> Self {
+        match class {
+            Class::Control => Self::Control,
+            Class::Transactional => Self::Transactional,
+            Class::Telemetry => Self::Telemetry,
+        }
+    }
+}
+
 impl fmt::Display for Class {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())

@@ -73,6 +73,11 @@ impl Router {
             .map_or(Class::Transactional, |(_, class)| class)
     }
 
+    /// Whether a type can be of this class.
+    pub fn has_class(&self, class: Class) -> bool {
+        class == Class::Transactional || self.rules.iter().any(|rule| rule.class == class)
+    }
+
     /// The partition of `key` in the topic of `class`.
     pub fn partition(&self, class: Class, key: &[u8]) -> PartitionId {
         let partition = to_positive(murmur2(key)) % self.partitions(class);

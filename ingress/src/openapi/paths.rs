@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use control::mode::Mode;
 use serde_json::{Map, Value, json};
 use shared::config::IngressConfig;
 
@@ -20,6 +21,7 @@ pub(super) fn paths(config: &IngressConfig) -> Value {
     if !types.is_empty() {
         paths.insert("/v1/schemas/{type}".to_owned(), schema(&types));
     }
+    paths.insert("/v1/mode".to_owned(), mode());
     paths.insert("/openapi.json".to_owned(), document());
     Value::Object(paths)
 }
@@ -121,6 +123,36 @@ fn document() -> Value {
             "summary": "The contract",
             "responses": responses,
         },
+        "options": options(None),
+    })
+}
+
+fn mode() -> Value {
+    let names: Vec<_> = Mode::ALL.into_iter().map(Mode::name).collect();
+    let share = json!({"type": "number", "minimum": 0, "maximum": 1});
+    let mut responses = refused(Taker::Contract);
+    let whole = json!({
+        "description": "The mode in effect. Answers of other paths say it in `Shock-Mode` where it is \
+            not the normal one.",
+        "content": {"application/json": {"schema": {
+            "type": "object",
+            "required": ["mode", "levels_open", "last_level_share", "limit_factor", "essential_only"],
+            "properties": {
+                "mode": {"enum": names},
+                "levels_open": {
+                    "type": "integer",
+                    "description": "0 control, 1 transactional and 2 telemetry in contract, 3 and 4 \
+                        beyond it: so many of them, from the first, are let in.",
+                },
+                "last_level_share": share,
+                "limit_factor": {"type": "number"},
+                "essential_only": {"type": "boolean"},
+            },
+        }}},
+    });
+    responses.insert("200".to_owned(), whole);
+    json!({
+        "get": {"operationId": "getMode", "summary": "The mode in effect", "responses": responses},
         "options": options(None),
     })
 }

@@ -5,6 +5,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
+use control::mode::Mode;
 use hmac::{Hmac, KeyInit, Mac};
 use ingress::{Ingress, Reload, ServeError};
 use sha2::{Digest, Sha256};
@@ -18,6 +19,8 @@ use shared::health::Health;
 use shared::log::memory::MemoryLog;
 use shared::log::{Log, Record};
 use shared::metrics::Registry;
+use shared::plane::Plane;
+use shared::plane::state::{Change, Entry, Setting, Subject, VERSION};
 use shared::position::Class;
 use shared::route::{ClassRule, Router};
 use shared::tenant::TenantId;
@@ -40,6 +43,9 @@ pub struct Fixture {
     pub log: MemoryLog,
     pub registry: Arc<Registry>,
     pub health: Health,
+    pub plane: Plane,
+    pub clock: Clock,
+    pub router: Router,
     pub address: SocketAddr,
     pub shutdown: Shutdown,
     pub serving: JoinHandle<Result<(), ServeError>>,
@@ -66,8 +72,8 @@ impl Fixture {
         let router = Router::new([1, 4, 4], vec![metrics]);
         let log = MemoryLog::new(router.ids());
         let process = Process::alone(Clock::manual(NOW));
-        let bound = Ingress::bind(&config, router, Log::Memory(log.clone()), &process);
-        let Process { registry, health, .. } = process;
+        let bound = Ingress::bind(&config, router.clone(), Log::Memory(log.clone()), &process);
+        let Process { registry, health, plane, clock } = process;
         let ingress = bound.expect("binds");
         let (address, reload, shutdown) = (ingress.local_addr(), ingress.reload(), Shutdown::new());
         let serving = tokio::spawn(ingress.serve(shutdown.clone()));
@@ -75,6 +81,9 @@ impl Fixture {
             log,
             registry,
             health,
+            plane,
+            clock,
+            router,
             address,
             shutdown,
             serving,
@@ -106,6 +115,47 @@ impl Fixture {
         let mut records = self.log.records();
         assert_eq!(records.len(), 1, "{records:?}");
         records.remove(0)
+    }
+
+    /// Sets something as an operator does, for ten seconds of the clock that stands.
+    pub async fn set(&self, subject: Subject, setting: Setting) {
+        let entry = Entry {
+            v: VERSION,
+            setting,
+            until_ms: Some(NOW.0 + 10_000),
+            by: "sre".to_owned(),
+            why: "a test".to_owned(),
+            at_ms: NOW.0,
+        };
+        self.plane.change(Change { subject, entry: Some(entry) }).await.expect("taken");
+    }
+
+    /// Pins the limit of every partition of a class, and waits until it is in effect.
+    pub async fn pin(&self, class: Class, limit_per_s: f64) {
+        for id in self.router.ids().filter(|id| id.class == class) {
+            self.set(Subject::Partition(id), Setting::Limit { limit_per_s }).await;
+        }
+        let partitions = self.router.partitions(class) as usize;
+        let pinned = format!("shock_ingress_limit_source{{class=\"{class}\"");
+        self.shows(|text| text.lines().filter(|it| it.starts_with(&pinned)).count() == partitions)
+            .await;
+    }
+
+    /// Pins the mode, and waits until it is in effect.
+    pub async fn pin_mode(&self, mode: Mode) {
+        self.set(Subject::Mode, Setting::Mode { mode }).await;
+        let entered = format!("shock_ingress_mode{{mode=\"{}\"}} 1", mode.name());
+        self.shows(|text| text.contains(&entered)).await;
+    }
+
+    /// Waits until the metrics are so.
+    pub async fn shows(&self, holds: impl Fn(&str) -> bool) {
+        let shown = async {
+            while !holds(&self.registry.text()) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), shown).await.expect("shown in time");
     }
 
     /// Waits until a metric that grows has this value.

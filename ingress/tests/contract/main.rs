@@ -15,6 +15,7 @@ mod floods;
 mod frames;
 mod framing;
 mod json;
+mod limits;
 mod refused;
 mod reload;
 mod table;

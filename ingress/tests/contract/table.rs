@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use control::mode::Mode;
 use serde_json::Value;
 use shared::clock::Millis;
 use shared::config::{IngressConfig, KeyState, RateBound, SignatureScheme};
@@ -31,6 +32,7 @@ struct Row {
     before: usize,
     faults: Vec<Fault>,
     change: fn(&mut IngressConfig),
+    load: Load,
     status: u16,
     /// A problem's code; one of a result's, where outcomes differ; none where all is well.
     code: Option<&'static str>,
@@ -38,6 +40,17 @@ struct Row {
     fields: &'static [(&'static str, &'static str)],
     /// Records in the log afterwards.
     records: usize,
+}
+
+/// What there is to do.
+#[derive(Clone, Copy, Debug)]
+enum Load {
+    /// Little.
+    Calm,
+    /// No transactional event more.
+    Full,
+    /// Only what is essential.
+    ReadOnly,
 }
 
 /// What no client of ours would send.
@@ -49,7 +62,8 @@ impl Row {
     fn good(post: &Post, status: u16, records: usize) -> Self {
         let request = post.bytes();
         let (faults, code, fields): (_, _, &[_]) = (Vec::new(), None, &[]);
-        Self { request, before: 0, faults, change: |_| {}, status, code, fields, records }
+        let load = Load::Calm;
+        Self { request, before: 0, faults, change: |_| {}, load, status, code, fields, records }
     }
 
     fn bad(post: &Post, status: u16, code: &'static str) -> Self {
@@ -71,6 +85,11 @@ impl Row {
 
     async fn check(&self) -> Answer {
         let server = Fixture::start_with(self.change);
+        match self.load {
+            Load::Calm => {}
+            Load::Full => server.pin(Class::Transactional, 0.0).await,
+            Load::ReadOnly => server.pin_mode(Mode::ReadOnly).await,
+        }
         server.log.script(self.faults.clone());
         let mut connection = Connection::open(server.address).await;
         connection.write(&self.request).await;
@@ -282,6 +301,27 @@ fn logs() -> Vec<Row> {
     ]
 }
 
+fn loads() -> Vec<Row> {
+    vec![
+        Row {
+            change: |config| config.control.contract.ceiling_per_s = Some(1.0),
+            request: Post::json(GOOD).bytes().repeat(3),
+            before: 2,
+            records: 2,
+            ..Row::bad(&Post::json(GOOD), 429, "over_ceiling")
+        }
+        .with(&[("ratelimit-policy", "\"tenant\";q=1;w=1"), ("ratelimit", "\"tenant\";r=0")]),
+        Row {
+            change: |config| config.control.contract.contract_per_s = Some(0.0),
+            load: Load::Full,
+            ..Row::bad(&Post::json(GOOD), 503, "over_contract")
+        },
+        Row { load: Load::Full, ..Row::bad(&Post::json(GOOD), 503, "no_capacity") },
+        Row { load: Load::ReadOnly, ..Row::bad(&Post::json(GOOD), 503, "mode_closed") }
+            .with(&[("shock-mode", "read-only")]),
+    ]
+}
+
 /// Every code that the served document has for a path.
 async fn documented() -> BTreeSet<String> {
     let server = Fixture::start();
@@ -305,7 +345,7 @@ async fn documented() -> BTreeSet<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_contract_holds_row_by_row() {
     let mut seen = BTreeSet::new();
-    let all = [accepted(), heads(), writers(), bounds(), bodies(), logs()];
+    let all = [accepted(), heads(), writers(), bounds(), bodies(), loads(), logs()];
     // Each has a server of its own, and what some wait for is time.
     let mut rows = JoinSet::new();
     for row in all.into_iter().flatten() {

@@ -1,0 +1,185 @@
+//! A request's events by (class, partition) and tenant: each such party is asked for once.
+//!
+//! After the first event of a key that does not pass, later events of that key are not appended:
+//! what the sender retries must not overtake what it has sent before. A key's events are all in one
+//! party.
+
+use std::hash::{BuildHasher, RandomState};
+
+use hashbrown::HashTable;
+use shared::position::{Class, PartitionId};
+use shared::tenant::TenantId;
+
+use super::decision::{Decision, Permits};
+use super::stance::Stance;
+use super::untouched;
+use crate::append::Fate;
+use crate::event::Entry;
+use crate::reject::Reject;
+
+/// Events of one tenant for one (class, partition).
+#[derive(Debug)]
+pub(crate) struct Party {
+    /// Where to.
+    pub id: PartitionId,
+    /// Whose.
+    pub tenant: TenantId,
+    /// How many may be asked for.
+    pub asked: u32,
+    /// How many of those that pass are not given out yet.
+    left: u32,
+    /// Why the rest does not pass.
+    refused: Option<Reject>,
+    /// An event of it was refused: what comes later waits behind it.
+    stopped: bool,
+    permits: Permits,
+    /// How many of those that passed the log has refused at once.
+    failed: u32,
+}
+
+/// All of a request.
+#[derive(Debug, Default)]
+pub(crate) struct Parties {
+    list: Vec<Party>,
+    /// By (class, partition) and tenant, once there is more than one.
+    index: HashTable<usize>,
+    hasher: RandomState,
+}
+
+impl Party {
+    fn new(id: PartitionId, tenant: TenantId) -> Self {
+        Self {
+            id,
+            tenant,
+            asked: 0,
+            left: 0,
+            refused: None,
+            stopped: false,
+            permits: Permits::default(),
+            failed: 0,
+        }
+    }
+
+    /// Why an event of it was refused.
+    pub fn reject(&self) -> Reject {
+        self.refused.clone().unwrap_or(Reject::BehindFailed)
+    }
+
+    /// What was taken for it, and how many of its events did not use it.
+    pub(super) const fn unused(&self) -> (&Permits, u32) {
+        (&self.permits, self.failed)
+    }
+
+    /// Takes the decision in.
+    pub(super) fn settle(&mut self, decision: Decision) {
+        self.left = decision.events;
+        self.permits = decision.permits;
+        if let Some((_, reject)) = decision.refused {
+            self.refused = Some(reject);
+            self.stopped = false;
+        }
+    }
+}
+
+impl Parties {
+    /// Counts an event with its party, and says what becomes of it if all of the party pass.
+    pub(super) fn enter(&mut self, entry: &Entry, stance: &Stance) -> Fate {
+        if let Some(fate) = untouched(entry) {
+            return fate;
+        }
+        let Ok(checked) = &entry.verdict else { return Fate::Refused };
+        let place = self.place(checked.id, checked.tenant);
+        let party = &mut self.list[place];
+        if party.stopped {
+            return Fate::Behind;
+        }
+        if checked.closed && checked.id.class != Class::Control {
+            party.stopped = true;
+            party.refused = Some(stance.closed());
+            return Fate::Shed(place);
+        }
+        party.asked += 1;
+        Fate::Passes(place)
+    }
+
+    /// The party at a place.
+    pub fn get(&self, place: usize) -> &Party {
+        &self.list[place]
+    }
+
+    /// The log refuses an event of this party that was admitted.
+    pub fn failed(&mut self, place: usize) {
+        self.list[place].failed += 1;
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Party> {
+        self.list.iter()
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Party> {
+        self.list.iter_mut()
+    }
+
+    /// Whether one of them was refused something.
+    pub(super) fn refused(&self) -> bool {
+        self.list.iter().any(|party| party.left < party.asked)
+    }
+
+    /// Gives out what passes, in the request's order.
+    pub(super) fn distribute(&mut self, fates: &mut [Fate]) {
+        for party in &mut self.list {
+            party.stopped = false;
+        }
+        for fate in fates {
+            let (Fate::Passes(place) | Fate::Shed(place)) = *fate else { continue };
+            let party = &mut self.list[place];
+            let shed = matches!(fate, Fate::Shed(_));
+            if party.stopped {
+                *fate = Fate::Behind;
+            } else if shed || party.left == 0 {
+                party.stopped = true;
+                *fate = Fate::Shed(place);
+            } else {
+                party.left -= 1;
+            }
+        }
+    }
+
+    fn place(&mut self, id: PartitionId, tenant: TenantId) -> usize {
+        let same = |party: &Party| party.id == id && party.tenant == tenant;
+        if let Some(last) = self.list.last()
+            && same(last)
+        {
+            return self.list.len() - 1;
+        }
+        let Self { list, index, hasher } = self;
+        if list.is_empty() {
+            list.push(Party::new(id, tenant));
+            return 0;
+        }
+        let hash_of = |place: &usize| hasher.hash_one((list[*place].id, list[*place].tenant));
+        if index.is_empty() {
+            index.insert_unique(hash_of(&0), 0, hash_of);
+        }
+        let hash = hasher.hash_one((id, tenant));
+        if let Some(place) = index.find(hash, |place| same(&list[*place])) {
+            return *place;
+        }
+        let place = list.len();
+        list.push(Party::new(id, tenant));
+        let hash_of = |place: &usize| hasher.hash_one((list[*place].id, list[*place].tenant));
+        index.insert_unique(hash, place, hash_of);
+        place
+    }
+
+    /// Forgets everything but the room.
+    pub fn reset(&mut self) {
+        self.list.clear();
+        self.index.clear();
+    }
+
+    /// The room in bytes.
+    pub fn bytes(&self) -> usize {
+        self.list.capacity() * size_of::<Party>() + self.index.capacity() * size_of::<usize>()
+    }
+}
