@@ -10,6 +10,7 @@ mod decision;
 mod fairness;
 mod flows;
 mod gate;
+mod latencies;
 mod metrics;
 mod modes;
 mod parties;

@@ -188,3 +188,90 @@ fn smallest_contract(config: &ControlConfig) -> f64 {
     let smallest = all.filter_map(|one| one.contract_per_s).fold(f64::INFINITY, f64::min);
     if smallest.is_finite() { smallest.max(1.0) } else { 1.0 }
 }
+
+#[cfg(test)]
+mod tests {
+    use shared::config::Contract;
+    use shared::position::Partition;
+
+    use super::*;
+
+    fn tenant(name: &str) -> TenantId {
+        TenantId::parse(name).expect("a valid name")
+    }
+
+    fn place(class: Class, partition: u32) -> PartitionId {
+        PartitionId { class, partition: Partition(partition) }
+    }
+
+    /// Tenants that ask for so much of a partition that is limited to so much: which share of what is
+    /// not in contract each keeps, measured by a thousand draws.
+    fn kept(
+        config: &ControlConfig,
+        asked: &[(&str, f64)],
+        limit: Option<f64>,
+        class: Class,
+    ) -> Vec<f64> {
+        let cache = super::super::flows::FlowCache::default();
+        let flows = Flows::new(config);
+        let id = place(class, 0);
+        let begun = Instant::now();
+        let mut fairness = Fairness::new(begun);
+        for step in 1..=50 {
+            for (name, per_s) in asked {
+                cache.flow(&flows, id, tenant(name)).offered.add((per_s / 10.0) as u32);
+            }
+            let now = begun + Duration::from_millis(100 * step);
+            fairness.step(&flows, config, |_| limit, now);
+        }
+        let share = |name: &str| {
+            let flow = cache.flow(&flows, id, tenant(name));
+            (0..1_000).filter(|_| flow.keeps()).count() as f64 / 1_000.0
+        };
+        asked.iter().map(|(name, _)| share(name)).collect()
+    }
+
+    #[test]
+    fn without_contracts_a_greedy_tenant_takes_nobody_s_part() {
+        let config = ControlConfig::default();
+        let asked = [("a", 9_000.0), ("b", 300.0), ("c", 300.0)];
+        let all = kept(&config, &asked, None, Class::Transactional);
+        assert_eq!(all, [1.0; 3]);
+        let all = kept(&config, &asked, Some(2_000.0), Class::Transactional);
+        assert_eq!(all[1..], [1.0; 2]);
+        assert!((0.1..0.21).contains(&all[0]), "1,400 of 9,000: {all:?}");
+        let all = kept(&config, &asked, Some(2_000.0), Class::Control);
+        assert_eq!(all, [1.0; 3], "control is not divided");
+    }
+
+    #[test]
+    fn contracts_come_first_and_weigh() {
+        let contract = |rate| Contract { contract_per_s: Some(rate), ceiling_per_s: None };
+        let config = ControlConfig {
+            contracts: vec![(tenant("a"), contract(1_000.0)), (tenant("b"), contract(100.0))],
+            ..ControlConfig::default()
+        };
+        // 1,100 in contract; of what is left, 1,100, a and b have ten parts and one.
+        let asked = [("a", 3_000.0), ("b", 3_000.0)];
+        let all = kept(&config, &asked, Some(2_200.0), Class::Transactional);
+        assert!((0.42..0.58).contains(&all[0]), "1,000 of 2,000: {all:?}");
+        assert!((0.01..0.08).contains(&all[1]), "100 of 2,900: {all:?}");
+    }
+
+    #[test]
+    fn whoever_is_silent_is_forgotten_and_comes_back() {
+        let (config, begun) = (ControlConfig::default(), Instant::now());
+        let (cache, flows) = (super::super::flows::FlowCache::default(), Flows::new(&config));
+        let mut fairness = Fairness::new(begun);
+        let id = place(Class::Telemetry, 0);
+        let before = cache.flow(&flows, id, tenant("a"));
+        before.offered.add(1);
+        for seconds in [1, 62, 63] {
+            fairness.step(&flows, &config, |_| Some(1.0), begun + Duration::from_secs(seconds));
+        }
+        assert_eq!(flows.with(|known| (known.flows.len(), known.tenants.len())), (0, 0));
+        let after = cache.flow(&flows, id, tenant("a"));
+        assert!(!Arc::ptr_eq(&before, &after));
+        assert_eq!(flows.with(|known| known.flows.len()), 1);
+    }
+}

@@ -183,3 +183,79 @@ impl Parties {
         self.list.capacity() * size_of::<Party>() + self.index.capacity() * size_of::<usize>()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use control::mode::Mode;
+    use shared::config::ControlConfig;
+    use shared::position::Partition;
+
+    use super::*;
+    use crate::event::Checked;
+
+    /// An event of a tenant in a partition; a small letter: not essential.
+    fn entry(tenant: &str, partition: u32, closed: bool) -> Entry {
+        let class = Class::Transactional;
+        let checked = Checked {
+            tenant: TenantId::parse(tenant).expect("a valid name"),
+            id: PartitionId { class, partition: Partition(partition) },
+            value: 0..0,
+            event_id: 0..0,
+            source: 0..0,
+            minted: false,
+            timed: false,
+            closed,
+            duplicate_of: None,
+        };
+        Entry { id: None, verdict: Ok(checked) }
+    }
+
+    /// What becomes of events, each named by its tenant, where so many of each party pass: `+` in,
+    /// `-` refused, `.` behind.
+    fn check(events: &str, passing: &[u32], expected: &str) {
+        let stance = Stance::new(&ControlConfig::default(), Mode::ReadOnly);
+        let mut parties = Parties::default();
+        let mut fates: Vec<Fate> = events
+            .chars()
+            .map(|name| {
+                let tenant = name.to_ascii_lowercase().to_string();
+                parties.enter(&entry(&tenant, u32::from(name) % 2, name.is_uppercase()), &stance)
+            })
+            .collect();
+        for (party, passing) in parties.iter_mut().zip(passing) {
+            let events = party.asked.min(*passing);
+            let decision = Decision { events, ..Decision::open(0) };
+            party.settle(decision);
+        }
+        if parties.refused() {
+            parties.distribute(&mut fates);
+        }
+        let told: String = fates
+            .iter()
+            .map(|fate| match fate {
+                Fate::Passes(_) => '+',
+                Fate::Shed(_) => '-',
+                _ => '.',
+            })
+            .collect();
+        assert_eq!(told, expected, "{events} {passing:?}");
+    }
+
+    #[test]
+    fn the_front_of_each_party_passes_and_the_rest_stands_behind() {
+        check("aaaa", &[9], "++++");
+        check("aaaa", &[0], "-...");
+        check("aaaa", &[3], "+++-");
+        check("abab", &[1, 9], "++-+");
+        check("abcabcabc", &[2, 1, 0], "++-+-.-..");
+        check("aaabbb", &[3, 0], "+++-..");
+    }
+
+    #[test]
+    fn what_a_mode_closes_stops_its_key() {
+        check("aAa", &[9], "+-.");
+        check("aAb", &[9, 9], "+-+");
+        check("aaA", &[1], "+-.");
+        check("A", &[9], "-");
+    }
+}

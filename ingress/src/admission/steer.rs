@@ -24,6 +24,7 @@ use tokio::time::MissedTickBehavior;
 
 use super::Admission;
 use super::fairness::Fairness;
+use super::latencies::Latencies;
 use super::modes::ModeChoice;
 use super::seat::{FRESH, Seat, Surroundings};
 use super::wanted::Wanted;
@@ -82,6 +83,8 @@ struct Steering<'s> {
     /// When our own words last came back.
     echoed: Instant,
     stepped: Instant,
+    /// How long requests waited for the log.
+    answers: Latencies,
     fairness: Fairness,
     modes: ModeChoice,
     wanted: Wanted,
@@ -106,6 +109,7 @@ impl<'s> Steering<'s> {
             applied: HashMap::new(),
             echoed: now,
             stepped: now,
+            answers: Latencies::of(&shared.metrics.append_seconds),
             fairness: Fairness::new(now),
             modes: ModeChoice::default(),
         }
@@ -228,7 +232,7 @@ impl<'s> Steering<'s> {
 
     /// Puts a partition's limit in effect: the pin or the loop's, times the mode's factor, as far as it
     /// is this replica's.
-    fn set_gate(&self, id: PartitionId) {
+    fn set_gate(&mut self, id: PartitionId) {
         let Some(seat) = self.seats.get(&id) else { return };
         let pin = self.plane.state().borrow().limit(id, self.plane.clock().now());
         let factor = self.admission.stance.load().effect.limit_factor;
@@ -245,7 +249,12 @@ impl<'s> Steering<'s> {
         });
         self.admission.gates.of(id).bucket.set_rate(share);
         let source = if pin.is_some() { "pin" } else { seat.source.name() };
-        self.admission.metrics.show_limit(id, limit, share, source);
+        let Some(seat) = self.seats.get_mut(&id) else { return };
+        // Most partitions are never limited, and cost nothing here.
+        if limit.is_some() || seat.shown {
+            self.admission.metrics.show_limit(id, limit, share, source);
+        }
+        seat.shown = limit.is_some();
     }
 
     /// Puts the tenants' contracts and ceilings in effect, as far as they are this replica's.
@@ -310,7 +319,8 @@ impl<'s> Steering<'s> {
         self.admission.metrics.consumers_wanted.set(i64::from(wanted));
     }
 
-    fn publish(&self) {
+    fn publish(&mut self) {
+        let p99_s = self.answers.p99_s();
         let asked = |seat: &&Seat| seat.offered.per_s() >= 0.1;
         let partitions = self.seats.values().filter(asked).map(|seat| PartitionDemand {
             place: seat.id.into(),
@@ -330,7 +340,7 @@ impl<'s> Steering<'s> {
             applied: applied
                 .map(|(owner, after_s)| Applied { owner: owner.to_string(), after_s: *after_s })
                 .collect(),
-            p99_s: 0.0,
+            p99_s,
         }));
     }
 }
