@@ -9,7 +9,7 @@ use shared::position::PartitionId;
 use super::decision::{Decision, Step};
 
 /// Where a limit comes from.
-const SOURCES: [&str; 5] = ["pin", "leader", "local", "lease", "floor"];
+const SOURCES: [&str; 6] = ["pin", "breaker", "leader", "local", "lease", "floor"];
 
 /// The families.
 #[derive(Clone, Debug)]
@@ -91,7 +91,7 @@ impl Metrics {
             ),
             source: registry.gauges(
                 "shock_ingress_limit_source",
-                "1 for where the limit comes from: pin (an operator), leader (the partition's owner), local (this replica's run of the same loop), lease (the last one, running out), floor.",
+                "1 for where the limit comes from: pin (an operator), breaker (open, and `breaker.ingress` is `reject`), leader (the partition's owner), local (this replica's run of the same loop), lease (the last one, running out), floor.",
                 &["class", "partition", "source"],
             ),
             applied_seconds: registry.histogram(

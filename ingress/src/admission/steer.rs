@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use control::replica;
 use shared::Shutdown;
-use shared::config::ControlConfig;
+use shared::config::{BreakerIngress, ControlConfig};
 use shared::health::Heartbeat;
 use shared::plane::message::{
     Applied, Demand, Limits, PartitionDemand, Report, TENANTS_MAX, TenantDemand,
@@ -236,7 +236,10 @@ impl<'s> Steering<'s> {
         let Some(seat) = self.seats.get(&id) else { return };
         let pin = self.plane.state().borrow().limit(id, self.plane.clock().now());
         let factor = self.admission.stance.load().effect.limit_factor;
-        let limit = pin.or_else(|| Some(seat.limit_per_s? * factor));
+        let broken = self.config.breaker_ingress == BreakerIngress::Reject
+            && seat.store_is_gone(Instant::now());
+        let by_loop = || Some(seat.limit_per_s? * factor);
+        let limit = pin.or_else(|| if broken { Some(0.0) } else { by_loop() });
         let share = limit.map(|limit| {
             let own = seat.offered.per_s();
             let mut demands = vec![own];
@@ -248,7 +251,11 @@ impl<'s> Steering<'s> {
             replica::limit_share(limit, &demands, 0)
         });
         self.admission.gates.of(id).bucket.set_rate(share);
-        let source = if pin.is_some() { "pin" } else { seat.source.name() };
+        let source = match pin {
+            Some(_) => "pin",
+            None if broken => "breaker",
+            None => seat.source.name(),
+        };
         let Some(seat) = self.seats.get_mut(&id) else { return };
         // Most partitions are never limited, and cost nothing here.
         if limit.is_some() || seat.shown {
