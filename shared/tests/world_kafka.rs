@@ -13,6 +13,8 @@ mod breaker;
 mod broker;
 #[path = "world_kafka/clock.rs"]
 mod clock;
+#[path = "world_kafka/control.rs"]
+mod control;
 #[path = "world_kafka/group.rs"]
 mod group;
 #[path = "world_kafka/leader.rs"]

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use bytes::Bytes;
-use http_body_util::{BodyExt, Empty};
+use http_body_util::{BodyExt, Full};
+use hyper::header::CONTENT_TYPE;
+use hyper::{Method, Request};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -16,22 +18,38 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// `GET base/path?query`, the body as text.
 pub async fn get(base: &str, path: &str, query: &[(&str, &str)]) -> anyhow::Result<String> {
-    let mut uri = format!("{}{path}", base.trim_end_matches('/'));
+    let mut target = path.to_owned();
     for (index, (name, value)) in query.iter().enumerate() {
-        uri.push(if index == 0 { '?' } else { '&' });
-        uri.push_str(name);
-        uri.push('=');
-        uri.extend(utf8_percent_encode(value, NON_ALPHANUMERIC));
+        target.push(if index == 0 { '?' } else { '&' });
+        target.push_str(name);
+        target.push('=');
+        target.extend(utf8_percent_encode(value, NON_ALPHANUMERIC));
     }
-    let uri: hyper::Uri = uri.parse().with_context(|| format!("{base} is not a URL"))?;
-    let client = Client::builder(TokioExecutor::new()).build_http::<Empty<Bytes>>();
-    let answer = tokio::time::timeout(ANSWER_TIMEOUT, client.get(uri))
+    send(Method::GET, base, &target, String::new()).await
+}
+
+/// Another method with a JSON body, the answer as text.
+pub async fn send(
+    method: Method,
+    base: &str,
+    target: &str,
+    body: String,
+) -> anyhow::Result<String> {
+    let uri = format!("{}{target}", base.trim_end_matches('/'));
+    let request = Request::builder()
+        .method(method)
+        .uri(uri)
+        .header(CONTENT_TYPE, "application/json")
+        .body(Full::<Bytes>::from(body))
+        .with_context(|| format!("{base} is not a URL"))?;
+    let client = Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>();
+    let answer = tokio::time::timeout(ANSWER_TIMEOUT, client.request(request))
         .await
         .map_err(|_| End::Unavailable(format!("{base} did not answer in {ANSWER_TIMEOUT:?}")))?
         .map_err(|error| {
             End::Unavailable(format!(
-                "cannot reach {base} ({error}); is `shock dev` or a consumer running there? \
-                 Give its address with --admin"
+                "cannot reach {base} ({error}); is shock running there? \
+                 Give the address of its admin port with --admin"
             ))
         })?;
     let status = answer.status();

@@ -176,6 +176,123 @@ pub enum CtlCommand {
     /// Make keys for producers.
     #[command(subcommand)]
     Key(KeyCommand),
+    /// See the limits, and override them for some time.
+    #[command(subcommand)]
+    Limits(LimitsCommand),
+    /// See and pin the mode.
+    #[command(subcommand)]
+    Mode(ModeCommand),
+}
+
+/// `shock ctl limits …`.
+#[derive(Debug, Subcommand)]
+pub enum LimitsCommand {
+    /// Show what operators have set, and what is heard of each partition.
+    Show(AdminOptions),
+    /// Set a tenant's contract, ceiling or both; what is not named is as configured.
+    Set {
+        /// Whose.
+        tenant: String,
+        /// Events/s that are in contract.
+        #[arg(long, value_name = "EVENTS")]
+        contract_per_s: Option<f64>,
+        /// Events/s at most.
+        #[arg(long, value_name = "EVENTS")]
+        ceiling_per_s: Option<f64>,
+        /// Until it is unset.
+        #[arg(long, conflicts_with = "duration")]
+        forever: bool,
+        /// How long, and why.
+        #[command(flatten)]
+        setting: SettingOptions,
+    },
+    /// Let a tenant's contract and ceiling be as configured again.
+    Unset {
+        /// Whose.
+        tenant: String,
+        /// Who asks.
+        #[command(flatten)]
+        removal: RemovalOptions,
+    },
+    /// Pin a partition's limit, whatever the loop says. A class alone means each of its partitions:
+    /// every one of them gets this limit.
+    Pin {
+        /// `CLASS/PARTITION`, such as telemetry/7, or `CLASS`.
+        place: String,
+        /// Events/s of all replicas together; 0 closes it.
+        #[arg(long, value_name = "EVENTS")]
+        per_s: f64,
+        /// Until it is unpinned.
+        #[arg(long, conflicts_with = "duration")]
+        forever: bool,
+        /// How long, and why.
+        #[command(flatten)]
+        setting: SettingOptions,
+    },
+    /// Give a limit back to the loop. A class alone means each of its partitions.
+    Unpin {
+        /// `CLASS/PARTITION` or `CLASS`.
+        place: String,
+        /// Who asks.
+        #[command(flatten)]
+        removal: RemovalOptions,
+    },
+}
+
+/// `shock ctl mode …`.
+#[derive(Debug, Subcommand)]
+pub enum ModeCommand {
+    /// Show which mode is pinned.
+    Show(AdminOptions),
+    /// Pin the mode, whatever the rules say; at most for 24 hours.
+    Set {
+        /// normal, aggressive, survival or read-only.
+        mode: String,
+        /// How long, and why.
+        #[command(flatten)]
+        setting: SettingOptions,
+    },
+    /// Give the mode back to the rules.
+    Clear(RemovalOptions),
+}
+
+/// Which process is asked, or told: any of an installation's tells the others.
+#[derive(Args, Clone, Debug)]
+pub struct AdminOptions {
+    /// Admin port of an ingress, a consumer or `shock dev`.
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9090")]
+    pub admin: String,
+}
+
+/// How something is set.
+#[derive(Args, Clone, Debug)]
+pub struct SettingOptions {
+    /// How long it holds: 30s, 15m, 1h, 2d.
+    #[arg(id = "duration", long = "for", value_name = "TIME", default_value = "15m", value_parser = crate::ctl::seconds)]
+    pub for_s: f64,
+    /// Why, for those who see it.
+    #[arg(long, value_name = "TEXT")]
+    pub why: String,
+    /// Who asks [default: $USER].
+    #[arg(long, value_name = "NAME")]
+    pub by: Option<String>,
+    /// Whom to tell.
+    #[command(flatten)]
+    pub at: AdminOptions,
+}
+
+/// How something is removed.
+#[derive(Args, Clone, Debug)]
+pub struct RemovalOptions {
+    /// Why, for the log.
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    pub why: String,
+    /// Who asks [default: $USER].
+    #[arg(long, value_name = "NAME")]
+    pub by: Option<String>,
+    /// Whom to tell.
+    #[command(flatten)]
+    pub at: AdminOptions,
 }
 
 /// `shock ctl key …`.

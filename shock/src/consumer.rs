@@ -3,15 +3,14 @@
 use std::sync::Arc;
 
 use consumer::{Consumer, Lookup, Store, lookup};
-use shared::clock::Clock;
 use shared::config::{Backend, Config, Loaded, Purpose, Sources};
 use shared::log::kafka::Group;
 use shared::log::{Scanner, Subscription, kafka};
-use shared::{Process, Shutdown, admin};
+use shared::{Process, Shutdown, admin, plane};
 
 use crate::cli::ConfigOptions;
 use crate::exit::End;
-use crate::{output, port, reload, runtime, settings, signal};
+use crate::{output, port, process, reload, runtime, settings, signal};
 
 /// Runs until a signal.
 pub fn run(options: &ConfigOptions) -> anyhow::Result<()> {
@@ -29,7 +28,7 @@ async fn serve(loaded: Loaded, sources: Sources) -> anyhow::Result<()> {
         .into());
     };
     let shutdown = signal::shutdown()?;
-    let process = Process::alone(Clock::System);
+    let process = process::on_kafka(&config.consumer.instance, kafka)?;
     let Process { registry, health, .. } = process.clone();
     let admin = port::admin(config.admin_listen).await?;
     output::announce("admin", &format!("http://{}", admin.local_addr()?))?;
@@ -60,7 +59,8 @@ async fn serve(loaded: Loaded, sources: Sources) -> anyhow::Result<()> {
     let status = reload::follow(loaded, sources, Purpose::Consumer, &registry, apply)?;
     let routes = admin::routes(Arc::clone(&registry), health)
         .merge(status.routes())
-        .merge(lookup::routes(lookup));
+        .merge(lookup::routes(lookup))
+        .merge(plane::routes::routes(process.plane.clone(), config.router.clone()));
     // The admin port outlives the drain: its last scrape tells what happened.
     let drained = Shutdown::new();
     let admin = tokio::spawn(admin::serve(admin, routes, drained.clone()));

@@ -2,9 +2,14 @@
 
 mod events;
 mod key;
+mod limits;
 mod migrate;
+mod mode;
+mod setting;
+mod span;
 mod topics;
 
+pub use self::span::seconds;
 use crate::cli::CtlCommand;
 
 /// Runs one control command.
@@ -14,5 +19,7 @@ pub fn run(command: CtlCommand) -> anyhow::Result<()> {
         CtlCommand::Migrate(options) => migrate::run(&options),
         CtlCommand::Events(command) => events::run(command),
         CtlCommand::Key(command) => key::run(&command),
+        CtlCommand::Limits(command) => limits::run(command),
+        CtlCommand::Mode(command) => mode::run(command),
     }
 }

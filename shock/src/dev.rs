@@ -18,14 +18,14 @@ use shared::config::{Backend, Config, EmbeddedConfig, Loaded, Purpose, Sources};
 use shared::log::embedded::{DataDirectory, EmbeddedLog};
 use shared::log::{Log, Scanner, Subscription};
 use shared::metrics::Registry;
-use shared::{Process, Shutdown, admin};
+use shared::{Process, Shutdown, admin, plane};
 use tokio::net::TcpListener;
 
 use self::key::DevelopmentKey;
 use crate::cli::DevOptions;
 use crate::consumer::known_sources;
 use crate::exit::End;
-use crate::{output, port, reload, runtime, settings, signal};
+use crate::{output, port, process, reload, runtime, settings, signal};
 
 /// Runs until a signal.
 pub fn run(options: &DevOptions) -> anyhow::Result<()> {
@@ -52,7 +52,7 @@ async fn serve(loaded: Loaded, sources: Sources) -> anyhow::Result<()> {
     config.ingress.keys.push(key.config());
 
     let shutdown = signal::shutdown()?;
-    let process = Process::alone(Clock::System);
+    let process = process::in_directory(&embedded.data_dir)?;
     let Process { registry, health, .. } = process.clone();
     let admin = port::admin(config.admin_listen).await?;
 
@@ -80,7 +80,8 @@ async fn serve(loaded: Loaded, sources: Sources) -> anyhow::Result<()> {
     let (ingested, drained) = (Shutdown::new(), Shutdown::new());
     let routes = admin::routes(Arc::clone(&registry), health)
         .merge(status.routes())
-        .merge(lookup::routes(lookup));
+        .merge(lookup::routes(lookup))
+        .merge(plane::routes::routes(process.plane.clone(), config.router.clone()));
     let admin = tokio::spawn(admin::serve(admin, routes, drained.clone()));
     let applying = tokio::spawn({
         let (ingested, shutdown) = (ingested.clone(), shutdown.clone());

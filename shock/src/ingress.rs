@@ -3,17 +3,16 @@
 use std::sync::Arc;
 
 use ingress::Ingress;
-use shared::clock::Clock;
 use shared::config::reload::Refused;
 use shared::config::{Backend, Config, Insecure, Loaded, Purpose, Sources};
 use shared::log::Log;
 use shared::log::kafka::{ClockProbe, Producer, ProducerMetrics};
 use shared::skew::{Other, Skew};
-use shared::{Process, Shutdown, admin};
+use shared::{Process, Shutdown, admin, plane};
 
 use crate::cli::IngressOptions;
 use crate::exit::End;
-use crate::{output, port, reload, runtime, settings, signal};
+use crate::{output, port, process, reload, runtime, settings, signal};
 
 /// Runs until a signal.
 pub fn run(options: &IngressOptions) -> anyhow::Result<()> {
@@ -43,7 +42,7 @@ async fn serve(loaded: Loaded, sources: Sources) -> anyhow::Result<()> {
     producer.check_topics().await.map_err(|error| End::Config(error.to_string()))?;
 
     let shutdown = signal::shutdown()?;
-    let process = Process::alone(Clock::System);
+    let process = process::on_kafka(&process::replica("ingress")?, kafka)?;
     let Process { registry, health, .. } = process.clone();
     producer.observe(ProducerMetrics::new(&registry));
     let skew = Skew::new(Other::Kafka, config.ingress.clock_skew_max, &registry, &health);
@@ -62,7 +61,8 @@ async fn serve(loaded: Loaded, sources: Sources) -> anyhow::Result<()> {
 
     // The admin port outlives the drain: its last scrape tells what happened.
     let drained = Shutdown::new();
-    let routes = admin::routes(Arc::clone(&registry), health).merge(status.routes());
+    let control = plane::routes::routes(process.plane.clone(), config.router.clone());
+    let routes = admin::routes(Arc::clone(&registry), health).merge(status.routes()).merge(control);
     let admin = tokio::spawn(admin::serve(admin, routes, drained.clone()));
     ingress.serve(shutdown).await?;
     drained.cancel();

@@ -13,6 +13,7 @@ mod metrics;
 mod output;
 mod port;
 mod problems;
+mod process;
 mod reload;
 mod runtime;
 mod schema_command;

@@ -275,8 +275,15 @@ impl Cluster {
             .set("bootstrap.servers", &self.topics.brokers)
             .create()
             .context("an admin client")?;
-        let names = ["control", "transactional", "telemetry"]
-            .map(|class| format!("{}.{class}", self.topics.prefix));
+        let names = [
+            ".control",
+            ".transactional",
+            ".telemetry",
+            "-clock",
+            "-control.state",
+            "-control.live",
+        ]
+        .map(|name| format!("{}{name}", self.topics.prefix));
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         admin.delete_topics(&names, &AdminOptions::new()).await.context("delete the topics")?;
         sql(&self.postgres, format!("drop database {} with (force)", self.database)).await

@@ -17,7 +17,9 @@ use super::{
     JsonProfile, PostgresConfig, Purpose, SchemaMode, SchemasConfig, Sources, UnknownType, edge,
     entries, relations,
 };
-use crate::log::kafka::{Durability, KafkaConfig, PROPERTIES_RESERVED, Timestamps, TopicSpec};
+use crate::log::kafka::{
+    Cleanup, Durability, KafkaConfig, PROPERTIES_RESERVED, Timestamps, TopicSpec,
+};
 use crate::position::Class;
 use crate::route::{ClassRule, Router};
 
@@ -99,6 +101,8 @@ fn topic(settings: &Settings, class: Class) -> TopicSpec {
         retention_ms: of("retention_ms"),
         message_bytes_max: u32::try_from(of("message_bytes_max")).expect(exact),
         timestamps: Timestamps::Create,
+        cleanup: Cleanup::Delete,
+        segment_ms: None,
     }
 }
 

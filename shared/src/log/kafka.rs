@@ -2,12 +2,13 @@
 //!
 //! One idempotent [`Producer`] per process writes; a [`Group`] member reads under cooperative
 //! rebalancing, one queue per partition; a [`Scanner`] looks without a group; [`topics`] compares and
-//! creates topics. Nothing here re-sends an event, moves a position that does not fit, or changes a
+//! creates topics; [`ControlTopics`] carries the control plane. Nothing here re-sends an event, moves a position that does not fit, or changes a
 //! topic that exists. Kafka's committed offsets are written as a mirror and decide nothing but where
 //! a partition begins that no database has a position for.
 
 mod breaker;
 mod clock_probe;
+mod control_topics;
 mod delivery;
 mod fitness;
 mod group;
@@ -34,6 +35,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 pub use self::clock_probe::ClockProbe;
+pub(crate) use self::control_topics::{ControlRecord, ControlTopics, Unsent};
 pub use self::group::Group;
 pub use self::metrics::ProducerMetrics;
 pub use self::producer::Producer;
@@ -44,6 +46,15 @@ use crate::position::Class;
 
 /// How long the clock topic keeps its records: nobody reads them.
 const CLOCK_RETENTION_MS: u64 = 60_000;
+
+/// How long the control plane's words are kept, and how soon their segments end.
+const LIVE_RETENTION_MS: u64 = 60_000;
+const LIVE_SEGMENT_MS: u64 = 600_000;
+
+/// The largest word of the control plane: some thousand partitions'.
+pub const CONTROL_BYTES_MAX: u32 = 1_048_576;
+
+const DAY_MS: u64 = 86_400_000;
 
 /// How to reach Kafka.
 #[derive(Clone)]
@@ -100,6 +111,45 @@ impl KafkaConfig {
         }
     }
 
+    /// The name of the topic of what operators have set ([`crate::plane::state`]).
+    pub fn control_state_topic(&self) -> String {
+        format!("{}-control.state", self.topic_prefix)
+    }
+
+    /// What it has to be: as durable as the class `control`, the last record of each key for ever.
+    pub fn control_state_spec(&self) -> TopicSpec {
+        TopicSpec {
+            partitions: 1,
+            // Not looked at by compaction; fixed, so that a class's retention does not make it differ.
+            retention_ms: DAY_MS,
+            message_bytes_max: CONTROL_BYTES_MAX,
+            timestamps: Timestamps::Create,
+            cleanup: Cleanup::Compact,
+            // A fresh process reads all of it: what was replaced goes within about a day.
+            segment_ms: Some(DAY_MS),
+            ..*self.spec(Class::Control)
+        }
+    }
+
+    /// The name of the topic of what processes tell each other ([`crate::plane::message`]).
+    pub fn control_live_topic(&self) -> String {
+        format!("{}-control.live", self.topic_prefix)
+    }
+
+    /// What it has to be: a word is worth something for seconds, and its age goes by one clock.
+    pub fn control_live_spec(&self) -> TopicSpec {
+        TopicSpec {
+            partitions: 1,
+            min_insync_replicas: 1,
+            retention_ms: LIVE_RETENTION_MS,
+            message_bytes_max: CONTROL_BYTES_MAX,
+            timestamps: Timestamps::LogAppend,
+            // Without it words would be kept until a segment is full: a gigabyte.
+            segment_ms: Some(LIVE_SEGMENT_MS),
+            ..*self.spec(Class::Control)
+        }
+    }
+
     /// What the topic of a class has to be.
     pub fn spec(&self, class: Class) -> &TopicSpec {
         &self.topics[class.index()]
@@ -121,6 +171,29 @@ pub struct TopicSpec {
     pub message_bytes_max: u32,
     /// Whose time its records carry.
     pub timestamps: Timestamps,
+    /// What becomes of old records.
+    pub cleanup: Cleanup,
+    /// `segment.ms`, where it matters: only whole segments are cleaned, and never the newest.
+    pub segment_ms: Option<u64>,
+}
+
+/// `cleanup.policy`: what becomes of a topic's old records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cleanup {
+    /// They are deleted when `retention.ms` is over.
+    Delete,
+    /// The last one of each key stays for ever.
+    Compact,
+}
+
+impl Cleanup {
+    /// Kafka's word.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Delete => "delete",
+            Self::Compact => "compact",
+        }
+    }
 }
 
 /// `message.timestamp.type`: whose time the records of a topic carry.

@@ -30,6 +30,17 @@ pub enum Live {
     Demand(Demand),
 }
 
+impl Live {
+    /// Its kind's name in records and metrics.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Report(_) => "report",
+            Self::Limits(_) => "limits",
+            Self::Demand(_) => "demand",
+        }
+    }
+}
+
 /// Where a word belongs to; `{"class":"telemetry","partition":7}`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Place {

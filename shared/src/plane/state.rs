@@ -10,12 +10,16 @@ use std::fmt;
 use control::mode::Mode;
 use serde::{Deserialize, Serialize};
 
+use super::decode::Ignored;
 use crate::clock::Millis;
 use crate::position::{Class, Partition, PartitionId};
 use crate::tenant::TenantId;
 
 /// The version that this build writes and understands.
 pub const VERSION: u16 = 1;
+
+/// The most entries that are kept. Only tenants are without number.
+pub const ENTRIES_MAX: usize = 10_000;
 
 /// What an entry is about. Its text is the record's key.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -101,6 +105,35 @@ impl State {
         Self(entries)
     }
 
+    /// Makes a change that was read. Where the state is full, entries whose time is over make room.
+    pub(super) fn apply(&mut self, change: Change, now: Millis) -> Result<(), Ignored> {
+        let Some(entry) = change.entry else {
+            self.0.remove(&change.subject);
+            return Ok(());
+        };
+        if !entry.fits(&change.subject) {
+            return Err(Ignored::Malformed);
+        }
+        if self.0.len() >= ENTRIES_MAX && !self.0.contains_key(&change.subject) {
+            self.0.retain(|_, entry| entry.holds(now));
+            if self.0.len() >= ENTRIES_MAX {
+                return Err(Ignored::Full);
+            }
+        }
+        self.0.insert(change.subject, entry);
+        Ok(())
+    }
+
+    /// A subject's entry, whether its time is over or not.
+    pub fn get(&self, subject: &Subject) -> Option<&Entry> {
+        self.0.get(subject)
+    }
+
+    /// All entries, those whose time is over among them.
+    pub fn all(&self) -> impl Iterator<Item = (&Subject, &Entry)> {
+        self.0.iter()
+    }
+
     /// The entries that are in effect at `now`.
     pub fn at(&self, now: Millis) -> impl Iterator<Item = (&Subject, &Entry)> {
         self.0.iter().filter(move |(_, entry)| entry.holds(now))
@@ -132,7 +165,7 @@ impl Entry {
     }
 
     /// Whether it says what can be said of its subject, in numbers that are some.
-    fn fits(&self, subject: &Subject) -> bool {
+    pub(super) fn fits(&self, subject: &Subject) -> bool {
         let rate = |rate: f64| rate.is_finite() && rate >= 0.0;
         let fits = match (&self.setting, subject) {
             (Setting::Mode { .. }, Subject::Mode) => true,
@@ -143,6 +176,32 @@ impl Entry {
             _ => false,
         };
         fits && self.v == VERSION
+    }
+}
+
+impl fmt::Display for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.setting.fmt(f)?;
+        match self.until_ms {
+            Some(until) => write!(f, " until {}", Millis(until).rfc3339()),
+            None => f.write_str(" until it is removed"),
+        }
+    }
+}
+
+impl fmt::Display for Setting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Mode { mode } => f.write_str(mode.name()),
+            Self::Limit { limit_per_s } => write!(f, "{limit_per_s} events/s"),
+            Self::Tenant { contract_per_s, ceiling_per_s } => {
+                let rate = |rate: &Option<f64>| match rate {
+                    Some(rate) => format!("{rate} events/s"),
+                    None => "as configured".to_owned(),
+                };
+                write!(f, "contract {}, ceiling {}", rate(contract_per_s), rate(ceiling_per_s))
+            }
+        }
     }
 }
 

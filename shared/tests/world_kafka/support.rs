@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use shared::clock::Millis;
 use shared::log::kafka::{
-    Durability, Group, KafkaConfig, PartitionReader, Producer, Scanner, Timestamps, TopicSpec,
-    topics,
+    Cleanup, Durability, Group, KafkaConfig, PartitionReader, Producer, Scanner, Timestamps,
+    TopicSpec, topics,
 };
 use shared::log::{Acks, Change, NewRecord, Outcome, ReadBounds, ReadError, Record};
 use shared::position::{Class, Offset, Partition, PartitionId};
@@ -42,6 +42,8 @@ pub fn config_at(brokers: String, partitions: u32) -> KafkaConfig {
         retention_ms: 315_360_000_000,
         message_bytes_max: 100_000,
         timestamps: Timestamps::Create,
+        cleanup: Cleanup::Delete,
+        segment_ms: None,
     };
     KafkaConfig {
         brokers,

@@ -10,11 +10,13 @@ use crate::support::{append, config, created, id, producer, scanned, text, until
 async fn the_missing_are_created_and_what_differs_is_only_said() {
     let mut config = config(3);
     let plan = topics::plan(&config).await.expect("kafka answers");
-    let (classes, clock) = plan.topics.split_at(3);
+    let (classes, others) = plan.topics.split_at(3);
     assert!(classes.iter().all(|it| it.action == Action::Create(config.topics[0])), "{plan}");
-    assert_eq!(clock[0].action, Action::Create(config.clock_spec()), "{plan}");
+    let specs = [config.clock_spec(), config.control_state_spec(), config.control_live_spec()];
+    let wanted = specs.map(Action::Create);
+    assert!(others.iter().map(|it| &it.action).eq(&wanted), "{plan}");
     let applied = topics::apply(&config, &plan).await.expect("kafka creates");
-    assert_eq!(applied.created.len(), 4);
+    assert_eq!(applied.created.len(), 6);
     assert!(applied.plan.fits(), "{}", applied.plan);
     let again = topics::apply(&config, &plan).await.expect("what is there is left alone");
     assert_eq!((again.created, again.plan.fits()), (Vec::new(), true));
@@ -81,7 +83,7 @@ async fn a_topic_that_is_deleted_refuses_all_until_it_is_there_again() {
     assert!(!log.contains(&values(0..1)[0]), "another topic of the same name");
 }
 
-async fn delete(brokers: &str, topic: &str) {
+pub async fn delete(brokers: &str, topic: &str) {
     use rdkafka::admin::{AdminClient, AdminOptions};
     use rdkafka::client::DefaultClientContext;
     let admin: AdminClient<DefaultClientContext> = rdkafka::ClientConfig::new()

@@ -11,7 +11,7 @@ use rdkafka::config::RDKafkaLogLevel;
 
 use super::lane::Boarding;
 use super::load::Load;
-use super::{KafkaConfig, KafkaError};
+use super::{CONTROL_BYTES_MAX, KafkaConfig, KafkaError};
 use crate::position::Class;
 
 /// A record is acknowledged, refused or unknown after this long. The request's deadline must be
@@ -207,6 +207,75 @@ pub(super) fn clock_probe(config: &KafkaConfig) -> Result<ClientConfig, KafkaErr
     Ok(client)
 }
 
+/// Settings of the control plane's reader.
+pub(super) fn control_reader(config: &KafkaConfig) -> Result<ClientConfig, KafkaError> {
+    let mut client = common(config, "control");
+    client
+        // A word that comes ends the broker's wait: this is how often an idle process asks, and what
+        // the start of the second topic may wait for.
+        .set("fetch.wait.max.ms", "500")
+        .set("fetch.min.bytes", "1")
+        .set("fetch.error.backoff.ms", "200")
+        .set("fetch.message.max.bytes", CONTROL_BYTES_MAX.to_string())
+        // A process that falls behind holds this much at most; the words wait in the log.
+        .set("queued.max.messages.kbytes", "8192")
+        .set("queued.min.messages", "1000")
+        .set("fetch.queue.backoff.ms", "50")
+        .set("topic.metadata.refresh.interval.ms", "10000");
+    pass_through(&mut client, config)?;
+    client
+        // See `scanner`: nothing ever joins or commits to it.
+        .set("group.id", config.group_id("scanner"))
+        // A state that was cut or made anew has to be read from its beginning: the reader is told.
+        .set("auto.offset.reset", "error")
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        .set("enable.partition.eof", "true")
+        .set("isolation.level", "read_committed")
+        .set("allow.auto.create.topics", "false");
+    Ok(client)
+}
+
+/// Settings of the producer of words: what is late or does not fit is dropped.
+pub(super) fn control_words(config: &KafkaConfig) -> Result<ClientConfig, KafkaError> {
+    let mut client = common(config, "control");
+    // Some seconds of words; then they are worth nothing.
+    client
+        .set("queue.buffering.max.messages", "1000")
+        .set("queue.buffering.max.kbytes", "16384")
+        .set("compression.type", "lz4")
+        .set("request.timeout.ms", "2000")
+        .set("retry.backoff.ms", "100");
+    pass_through(&mut client, config)?;
+    client
+        // What one step says in several words travels together.
+        .set("linger.ms", "5")
+        .set("acks", "1")
+        .set("enable.idempotence", "false")
+        // Words of one process stay in order.
+        .set("max.in.flight.requests.per.connection", "1")
+        .set("message.timeout.ms", "5000")
+        .set("message.max.bytes", CONTROL_BYTES_MAX.to_string())
+        .set("allow.auto.create.topics", "false");
+    Ok(client)
+}
+
+/// Settings of the producer that writes one change of the state.
+pub(super) fn control_change(config: &KafkaConfig) -> Result<ClientConfig, KafkaError> {
+    let mut client = common(config, "control-change");
+    pass_through(&mut client, config)?;
+    client
+        .set("linger.ms", "0")
+        .set("acks", "all")
+        // Written twice it says the same.
+        .set("enable.idempotence", "false")
+        .set("max.in.flight.requests.per.connection", "1")
+        .set("message.timeout.ms", "8000")
+        .set("message.max.bytes", CONTROL_BYTES_MAX.to_string())
+        .set("allow.auto.create.topics", "false");
+    Ok(client)
+}
+
 fn common(config: &KafkaConfig, name: &str) -> ClientConfig {
     let mut client = ClientConfig::new();
     client
@@ -255,7 +324,7 @@ pub(super) fn forward_log(client: &'static str, level: RDKafkaLogLevel, fac: &st
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::kafka::{Durability, Timestamps, TopicSpec};
+    use crate::log::kafka::{Cleanup, Durability, Timestamps, TopicSpec};
 
     fn config(properties: &[(&str, &str)]) -> KafkaConfig {
         let spec = TopicSpec {
@@ -265,6 +334,8 @@ mod tests {
             retention_ms: 1,
             message_bytes_max: 500_000,
             timestamps: Timestamps::Create,
+            cleanup: Cleanup::Delete,
+            segment_ms: None,
         };
         KafkaConfig {
             brokers: "localhost:1".to_owned(),
@@ -301,6 +372,9 @@ mod tests {
             scanner(&config).expect("ok"),
             admin(&config).expect("ok"),
             clock_probe(&config).expect("ok"),
+            control_reader(&config).expect("ok"),
+            control_words(&config).expect("ok"),
+            control_change(&config).expect("ok"),
         ] {
             client.create_native_config().expect("librdkafka takes every option");
         }

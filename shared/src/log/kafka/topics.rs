@@ -23,7 +23,8 @@ const SEEN_INTERVAL: Duration = Duration::from_millis(100);
 /// What is to be done about each class's topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
-    /// One per class, highest priority first, and the one that tells the brokers' time.
+    /// One per class, highest priority first, the one that tells the brokers' time, and the control
+    /// plane's two.
     pub topics: Vec<PlannedTopic>,
 }
 
@@ -91,6 +92,8 @@ pub async fn plan(config: &KafkaConfig) -> Result<Plan, KafkaError> {
         let mut wanted: Vec<(String, TopicSpec)> =
             Class::ALL.map(|class| (config.topic(class), *config.spec(class))).into();
         wanted.push((config.clock_topic(), config.clock_spec()));
+        wanted.push((config.control_state_topic(), config.control_state_spec()));
+        wanted.push((config.control_live_topic(), config.control_live_spec()));
         let names: Vec<&str> = wanted.iter().map(|(name, _)| name.as_str()).collect();
         let found = inspect(&config, &names)?;
         let topics = wanted
@@ -155,7 +158,7 @@ async fn create(config: &KafkaConfig, missing: &[Missing<'_>]) -> Result<Vec<Str
 struct Missing<'a> {
     name: &'a str,
     spec: TopicSpec,
-    properties: [(&'static str, String); PROPERTIES],
+    properties: Vec<(&'static str, String)>,
 }
 
 impl<'a> Missing<'a> {
@@ -197,48 +200,64 @@ pub(super) fn check(config: &KafkaConfig) -> Result<(), KafkaError> {
 struct Found {
     partitions: usize,
     replication: usize,
-    min_insync_replicas: String,
-    retention_ms: String,
-    message_bytes_max: String,
-    unclean_election: String,
-    timestamps: String,
+    /// Its configuration, in the order of [`KEYS`].
+    values: [String; KEYS.len()],
 }
 
 const MIN_INSYNC_REPLICAS: &str = "min.insync.replicas";
-const RETENTION_MS: &str = "retention.ms";
-const MESSAGE_BYTES_MAX: &str = "max.message.bytes";
 const UNCLEAN_ELECTION: &str = "unclean.leader.election.enable";
-const TIMESTAMPS: &str = "message.timestamp.type";
-/// How many there are.
-const PROPERTIES: usize = 5;
 
-fn properties(spec: &TopicSpec) -> [(&'static str, String); PROPERTIES] {
+/// The configuration that is compared.
+const KEYS: [&str; 7] = [
+    MIN_INSYNC_REPLICAS,
+    "retention.ms",
+    "max.message.bytes",
+    UNCLEAN_ELECTION,
+    "message.timestamp.type",
+    "cleanup.policy",
+    "segment.ms",
+];
+
+/// What each of [`KEYS`] has to be; none: whatever the cluster's default is.
+fn wanted(spec: &TopicSpec) -> [Option<String>; KEYS.len()] {
     [
-        (MIN_INSYNC_REPLICAS, spec.min_insync_replicas.to_string()),
-        (RETENTION_MS, spec.retention_ms.to_string()),
-        (MESSAGE_BYTES_MAX, spec.message_bytes_max.to_string()),
-        (UNCLEAN_ELECTION, "false".to_owned()),
-        (TIMESTAMPS, spec.timestamps.name().to_owned()),
+        Some(spec.min_insync_replicas.to_string()),
+        Some(spec.retention_ms.to_string()),
+        Some(spec.message_bytes_max.to_string()),
+        Some("false".to_owned()),
+        Some(spec.timestamps.name().to_owned()),
+        Some(spec.cleanup.name().to_owned()),
+        spec.segment_ms.map(|ms| ms.to_string()),
     ]
+}
+
+/// What a topic is created with.
+fn properties(spec: &TopicSpec) -> Vec<(&'static str, String)> {
+    let set = KEYS.into_iter().zip(wanted(spec));
+    set.filter_map(|(key, value)| Some((key, value?))).collect()
+}
+
+impl Found {
+    fn value(&self, key: &str) -> &str {
+        let at = KEYS.iter().position(|one| *one == key);
+        at.map_or("unknown", |at| &self.values[at])
+    }
 }
 
 fn action(spec: &TopicSpec, found: Option<&Found>) -> Action {
     let Some(found) = found else { return Action::Create(*spec) };
-    let [min_insync, retention, bytes, unclean, timestamps] =
-        properties(spec).map(|(_, wanted)| wanted);
-    let differences: Vec<Difference> = [
+    let sizes = [
         ("partitions", spec.partitions.to_string(), found.partitions.to_string()),
         ("replication", spec.replication.to_string(), found.replication.to_string()),
-        (MIN_INSYNC_REPLICAS, min_insync, found.min_insync_replicas.clone()),
-        (RETENTION_MS, retention, found.retention_ms.clone()),
-        (MESSAGE_BYTES_MAX, bytes, found.message_bytes_max.clone()),
-        (UNCLEAN_ELECTION, unclean, found.unclean_election.clone()),
-        (TIMESTAMPS, timestamps, found.timestamps.clone()),
-    ]
-    .into_iter()
-    .filter(|(_, wanted, found)| wanted != found)
-    .map(|(what, wanted, found)| Difference { what, wanted, found })
-    .collect();
+    ];
+    let configured =
+        properties(spec).into_iter().map(|(key, value)| (key, value, found.value(key).to_owned()));
+    let differences: Vec<Difference> = sizes
+        .into_iter()
+        .chain(configured)
+        .filter(|(_, wanted, found)| wanted != found)
+        .map(|(what, wanted, found)| Difference { what, wanted, found })
+        .collect();
     if differences.is_empty() { Action::Fits } else { Action::Differs(differences) }
 }
 
@@ -258,14 +277,13 @@ fn misfit(spec: &TopicSpec, durability: Durability, found: Option<&Found>) -> Ve
         reasons.push(format!("replication {}, below {replication}", found.replication));
     }
     let min_insync = spec.min_insync_replicas.max(2);
-    if !found.min_insync_replicas.parse().is_ok_and(|n: u16| n >= min_insync) {
-        reasons.push(format!(
-            "{MIN_INSYNC_REPLICAS} {}, below {min_insync}",
-            found.min_insync_replicas
-        ));
+    let in_sync = found.value(MIN_INSYNC_REPLICAS);
+    if !in_sync.parse().is_ok_and(|n: u16| n >= min_insync) {
+        reasons.push(format!("{MIN_INSYNC_REPLICAS} {in_sync}, below {min_insync}"));
     }
-    if found.unclean_election != "false" {
-        reasons.push(format!("{UNCLEAN_ELECTION} {}, not false", found.unclean_election));
+    let unclean = found.value(UNCLEAN_ELECTION);
+    if unclean != "false" {
+        reasons.push(format!("{UNCLEAN_ELECTION} {unclean}, not false"));
     }
     reasons
 }
@@ -292,17 +310,7 @@ fn inspect(config: &KafkaConfig, names: &[&str]) -> Result<Vec<Option<Found>>, K
     let mut described = describe(&admin, &present)?.into_iter();
     let found = there.into_iter().map(|there| {
         let (partitions, replication) = there?;
-        let [min_insync_replicas, retention_ms, message_bytes_max, unclean_election, timestamps] =
-            described.next()?;
-        Some(Found {
-            partitions,
-            replication,
-            min_insync_replicas,
-            retention_ms,
-            message_bytes_max,
-            unclean_election,
-            timestamps,
-        })
+        Some(Found { partitions, replication, values: described.next()? })
     });
     Ok(found.collect())
 }
@@ -316,19 +324,18 @@ fn replication(topic: &MetadataTopic) -> usize {
 fn describe(
     admin: &AdminClient<DefaultClientContext>,
     topics: &[ResourceSpecifier<'_>],
-) -> Result<Vec<[String; PROPERTIES]>, KafkaError> {
+) -> Result<Vec<[String; KEYS.len()]>, KafkaError> {
     if topics.is_empty() {
         return Ok(Vec::new());
     }
     let options = AdminOptions::new().request_timeout(Some(ANSWER_TIMEOUT));
     let answer = wait(admin.describe_configs(topics, &options))??;
-    let keys = [MIN_INSYNC_REPLICAS, RETENTION_MS, MESSAGE_BYTES_MAX, UNCLEAN_ELECTION, TIMESTAMPS];
     answer
         .into_iter()
         .map(|resource| {
             let resource = resource
                 .map_err(|error| KafkaError::Unavailable(format!("describe configs: {error}")))?;
-            Ok(keys.map(|key| {
+            Ok(KEYS.map(|key| {
                 let entry = resource.get(key).and_then(|entry| entry.value.clone());
                 entry.unwrap_or_else(|| "unknown".to_owned())
             }))
@@ -366,7 +373,7 @@ impl fmt::Display for Plan {
                     "create   partitions {}, replication {}, {}",
                     spec.partitions,
                     spec.replication,
-                    properties(spec).map(|(key, value)| format!("{key} {value}")).join(", ")
+                    listed(spec)
                 )?,
                 Action::Differs(differences) => {
                     let each = differences
@@ -378,6 +385,11 @@ impl fmt::Display for Plan {
         }
         Ok(())
     }
+}
+
+fn listed(spec: &TopicSpec) -> String {
+    let each = properties(spec).into_iter().map(|(key, value)| format!("{key} {value}"));
+    each.collect::<Vec<_>>().join(", ")
 }
 
 impl fmt::Display for Misfits {

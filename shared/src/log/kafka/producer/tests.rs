@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::*;
 use crate::clock::Millis;
-use crate::log::kafka::{Durability, Timestamps, TopicSpec, native};
+use crate::log::kafka::{Cleanup, Durability, Timestamps, TopicSpec, native};
 use crate::log::{Acks, Outcome};
 use crate::position::{Class, Partition, PartitionId};
 
@@ -20,6 +20,8 @@ fn producer(properties: &[(&str, &str)]) -> Producer {
         retention_ms: 1,
         message_bytes_max: 1_000_000,
         timestamps: Timestamps::Create,
+        cleanup: Cleanup::Delete,
+        segment_ms: None,
     };
     let properties = properties.iter().chain(&[("test.mock.num.brokers", "1")]);
     let config = KafkaConfig {
