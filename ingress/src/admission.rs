@@ -18,6 +18,7 @@ mod seat;
 mod stance;
 mod steer;
 mod wanted;
+mod webhook;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -27,8 +28,10 @@ use control::mode::Mode;
 use control::time::Nanos;
 use http::HeaderValue;
 use shared::config::{ControlConfig, Enforcement};
+use shared::position::PartitionId;
 use shared::route::Router;
 use shared::tenant::TenantId;
+use tokio::sync::watch;
 
 use self::decision::{Asked, Decision};
 pub(crate) use self::flows::FlowCache;
@@ -38,6 +41,8 @@ pub(crate) use self::metrics::Metrics;
 pub(crate) use self::parties::Parties;
 use self::stance::Stance;
 pub(crate) use self::steer::steer;
+use self::webhook::Changed;
+pub(crate) use self::webhook::tell;
 use crate::append::Fate;
 use crate::desk::Desk;
 use crate::event::Entry;
@@ -56,6 +61,8 @@ pub(crate) struct Admission {
     /// The configuration in effect.
     config: ArcSwap<ControlConfig>,
     metrics: Metrics,
+    /// The last change of the mode.
+    changed: watch::Sender<Option<Changed>>,
     /// Where the buckets' time begins.
     origin: Instant,
 }
@@ -69,6 +76,7 @@ impl Admission {
             stance: ArcSwap::from_pointee(Stance::new(config, Mode::Normal)),
             config: ArcSwap::from_pointee(config.clone()),
             metrics,
+            changed: watch::Sender::new(None),
             origin: Instant::now(),
         }
     }
@@ -151,6 +159,11 @@ impl Admission {
                 gate.admitted.take(events);
             }
         }
+    }
+
+    /// Sets what this replica may let into a partition, events/s.
+    pub fn set_rate(&self, id: PartitionId, per_s: Option<f64>) {
+        self.gates.of(id).bucket.set_rate(per_s);
     }
 
     fn nanos(&self, at: Instant) -> Nanos {

@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 use tokio::task::LocalSet;
 
 use crate::accept;
-use crate::admission::steer;
+use crate::admission::{steer, tell};
 use crate::core::{Core, Shared};
 use crate::listener;
 use crate::schema::SchemaError;
@@ -138,7 +138,9 @@ impl Ingress {
         }
         tokio::spawn(self.shared.watermark.clone().watch(own.clone()));
         let steering = self.health.heartbeat("admission", BEAT_DEADLINE);
-        tokio::spawn(steer(Arc::clone(&self.shared), self.plane, steering, own.clone()));
+        let plane = self.plane;
+        tokio::spawn(tell(Arc::clone(&self.shared), plane.clone(), own.clone()));
+        tokio::spawn(steer(Arc::clone(&self.shared), plane, steering, own.clone()));
         if let Some(tls) = &self.shared.tls {
             tokio::spawn(Arc::clone(tls).watch(own.clone()));
         }

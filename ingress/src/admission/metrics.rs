@@ -37,6 +37,8 @@ pub(crate) struct Metrics {
     pub mode: IntGaugeVec,
     /// Changes of it.
     pub mode_changes: IntCounterVec,
+    /// What became of telling the mode's webhook.
+    pub webhook: IntCounterVec,
     /// How many consumers there should be.
     pub consumers_wanted: IntGauge,
 }
@@ -118,6 +120,11 @@ impl Metrics {
                 "shock_ingress_mode_changes_total",
                 "Changes of the mode, by the one that was entered.",
                 &["mode"],
+            ),
+            webhook: registry.counters(
+                "shock_ingress_mode_webhook_total",
+                "Times that `mode.webhook_url` was told of a change of the mode, and that it could not be.",
+                &["outcome"],
             ),
             consumers_wanted: registry.gauge(
                 "shock_consumers_wanted",

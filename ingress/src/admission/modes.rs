@@ -13,6 +13,7 @@ use shared::position::PartitionId;
 use super::Admission;
 use super::seat::Seat;
 use super::stance::Stance;
+use super::webhook::Changed;
 
 /// The rules' state, and what they saw last.
 #[derive(Debug, Default)]
@@ -64,6 +65,7 @@ impl ModeChoice {
         }
         admission.stance.store(Arc::new(Stance::new(&config, mode)));
         admission.metrics.entered(mode);
+        admission.changed.send_replace(Some(Changed { from: before, to: mode }));
         let Figures { wait_s, shed_share, in_contract_shed_share, stale_share, .. } = self.figures;
         tracing::warn!(
             from = before.name(),

@@ -250,7 +250,7 @@ impl<'s> Steering<'s> {
             }));
             replica::limit_share(limit, &demands, 0)
         });
-        self.admission.gates.of(id).bucket.set_rate(share);
+        self.admission.set_rate(id, share);
         let source = match pin {
             Some(_) => "pin",
             None if broken => "breaker",

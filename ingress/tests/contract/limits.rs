@@ -5,7 +5,7 @@ use std::time::Duration;
 use control::mode::Mode;
 use control::outage::Flow;
 use control::tick::Reason;
-use shared::config::Enforcement;
+use shared::config::{Enforcement, WebhookUrl};
 use shared::log::AppendError;
 use shared::log::memory::Fault;
 use shared::plane::Live;
@@ -13,6 +13,8 @@ use shared::plane::message::{Limits, PartitionLimit, PartitionReport, Report};
 use shared::plane::state::{Change, Setting, Subject};
 use shared::position::{Class, PartitionId};
 use shared::tenant::TenantId;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::client::Post;
 use crate::fixture::Fixture;
@@ -254,4 +256,33 @@ async fn a_silent_owner_leaves_a_floor_where_the_lag_is_bounded() {
     refused.problem(503, "no_capacity");
     let after = refused.header("retry-after").expect("a wait").parse::<u32>().expect("seconds");
     assert!(after >= 10, "not before the group has another owner: {after}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_webhook_is_told_of_the_mode_until_it_hears() {
+    let hook = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let url = format!("http://{}/token", hook.local_addr().expect("bound"));
+    let server = Fixture::start_with(|config| {
+        config.control.webhook_url = Some(WebhookUrl::new(url.clone()));
+    });
+    server.pin_mode(Mode::Survival).await;
+    // The first time it fails.
+    for (status, expected) in [("500", "failed"), ("204", "told")] {
+        let (mut stream, _) = hook.accept().await.expect("called");
+        let mut request = Vec::new();
+        while !request.ends_with(b"}") {
+            stream.read_buf(&mut request).await.expect("a request");
+        }
+        let request = String::from_utf8(request).expect("text");
+        assert!(request.starts_with("POST /token HTTP/1.1\r\n"), "{request}");
+        let (_, body) = request.split_once("\r\n\r\n").expect("a body");
+        let body: serde_json::Value = serde_json::from_str(body).expect("JSON");
+        assert_eq!((&body["mode"], &body["from"]), (&"survival".into(), &"normal".into()));
+        let answer =
+            format!("HTTP/1.1 {status} x\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+        stream.write_all(answer.as_bytes()).await.expect("answered");
+        let counted = format!("shock_ingress_mode_webhook_total{{outcome=\"{expected}\"}} 1");
+        server.shows(|text| text.contains(&counted)).await;
+    }
+    assert!(!server.registry.text().contains("token"));
 }

@@ -84,6 +84,11 @@ pub enum BreakerIngress {
 pub struct WebhookUrl(String);
 
 impl WebhookUrl {
+    /// A URL that the configuration has checked.
+    pub const fn new(url: String) -> Self {
+        Self(url)
+    }
+
     /// To call it.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -43,7 +43,7 @@ pub(in super::super) fn control(settings: &mut Settings) -> ControlConfig {
         automatic_modes: boolean(settings, "mode.automatic").unwrap_or(true),
         modes: Mode::ALL.map(|mode| effect(settings, mode)),
         essential: essential(settings),
-        webhook_url: text(settings, "mode.webhook_url").map(WebhookUrl),
+        webhook_url: text(settings, "mode.webhook_url").map(WebhookUrl::new),
         breaker_ingress: match name(settings, "breaker.ingress") {
             "reject" => BreakerIngress::Reject,
             _ => BreakerIngress::Absorb,
