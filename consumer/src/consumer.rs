@@ -6,6 +6,7 @@
 //! one that halts stays down until its partition is assigned again; the others go on.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use std::time::Duration;
 use shared::config::{ConsumerConfig, ControlConfig};
 use shared::health::Health;
 use shared::log::{Change, Subscription};
+use shared::plane::Plane;
 use shared::position::PartitionId;
 use shared::route::Router;
 use shared::skew::{Other, Skew};
@@ -26,6 +28,8 @@ use crate::backoff::Backoff;
 use crate::bucket::Width;
 use crate::clocks;
 use crate::failure::StoreError;
+use crate::load::keep::keep;
+use crate::load::{Load, controller, reporter};
 use crate::log_limit::LogLimits;
 use crate::metrics::Metrics;
 use crate::store::postgres::STATEMENT_TIMEOUT;
@@ -64,6 +68,7 @@ pub struct Consumer {
     shared: Arc<Shared>,
     subscription: Subscription,
     health: Health,
+    plane: Plane,
     requests: (mpsc::Sender<Request>, mpsc::Receiver<Request>),
     /// What the log has assigned to us, and what becomes of it.
     partitions: HashMap<PartitionId, Stay>,
@@ -112,7 +117,7 @@ impl Consumer {
         router: Router,
         process: &Process,
     ) -> Self {
-        let Process { clock, health, registry, plane: _ } = process;
+        let Process { clock, health, registry, plane } = process;
         let health = health.clone();
         health.set("store", Err("not checked yet".to_owned()));
         let (control, followed) = watch::channel(config.control.clone());
@@ -126,11 +131,13 @@ impl Consumer {
             log_limits: LogLimits::default(),
             width: Width::of_window(config.dedupe_window),
             skew: Skew::new(Other::Database, config.clock_skew_max, registry, &health),
+            load: Load::new(config),
         };
         Self {
             shared: Arc::new(shared),
             subscription,
             health,
+            plane: plane.clone(),
             requests: mpsc::channel(REQUESTS_MAX),
             partitions: HashMap::new(),
             workers: JoinSet::new(),
@@ -153,6 +160,7 @@ impl Consumer {
         // what was taken away meanwhile must not be claimed when the database is back.
         let mut check = pin!(check(Arc::clone(&self.shared), self.health.clone()));
         let mut clocks = pin!(clocks::watch(Arc::clone(&self.shared)));
+        let _control_loop = self.control_loop();
         let mut tick = tokio::time::interval(TICK);
         loop {
             heartbeat.beat();
@@ -181,12 +189,26 @@ impl Consumer {
         if self.leaving { Ok(()) } else { Err(ConsumerError::Expelled) }
     }
 
+    /// The tasks that tell what is measured and what is allowed: each may die without the other, and
+    /// both without us. They end with the set.
+    fn control_loop(&self) -> JoinSet<Infallible> {
+        let restarts = |task| self.shared.metrics.load.restarts.with_label_values(&[task]);
+        let (shared, plane) = (Arc::clone(&self.shared), self.plane.clone());
+        let report = move || reporter::run(Arc::clone(&shared), plane.clone());
+        let (shared, plane) = (Arc::clone(&self.shared), self.plane.clone());
+        let control = move || controller::run(Arc::clone(&shared), plane.clone());
+        let mut tasks = JoinSet::new();
+        tasks.spawn(keep("reporter", restarts("reporter"), report));
+        tasks.spawn(keep("controller", restarts("controller"), control));
+        tasks
+    }
+
     async fn follow(&mut self, change: Change) {
         match change {
             Change::Assigned(ids) => {
                 info!(partitions = ids.len(), "partitions assigned");
                 for id in ids {
-                    self.clear_halted(id);
+                    self.forget(id);
                     if let Some(Stay::Running(previous)) =
                         self.partitions.insert(id, Stay::Waiting(None))
                     {
@@ -263,7 +285,7 @@ impl Consumer {
                     task.abort();
                 });
             }
-            self.clear_halted(*id);
+            self.forget(*id);
         }
     }
 
@@ -273,7 +295,7 @@ impl Consumer {
             if let Some(Stay::Running(running)) = self.partitions.remove(id) {
                 running.task.abort();
             }
-            self.clear_halted(*id);
+            self.forget(*id);
         }
     }
 
@@ -339,7 +361,9 @@ impl Consumer {
         self.shared.metrics.halted.with_label_values(labels).set(1);
     }
 
-    fn clear_halted(&self, id: PartitionId) {
+    /// What is known of a partition is for whoever has it next to say.
+    fn forget(&self, id: PartitionId) {
+        self.shared.load.gauges.forget(id);
         let number = id.partition.0.to_string();
         for reason in ["log_gap", "statement", "progress_vanished", "unparkable", "panic"] {
             // Not set for most reasons, and that is no error.

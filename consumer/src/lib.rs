@@ -5,7 +5,8 @@
 //! under the fence, keeps the identities, writes the effects of the fresh ones and parks the
 //! poisoned; then mirror the offset to the log. [`Consumer`] starts and stops one worker per
 //! partition as the log assigns them. [`resolution`] decides what a refused or unanswered commit
-//! means; [`failure`] what a database error means. [`lookup`] answers what became of an event.
+//! means; [`failure`] what a database error means. [`load`] measures the workers, tells the limits that
+//! follow from it, and makes lower classes give way. [`lookup`] answers what became of an event.
 //!
 //! The truth about a partition is its progress row in the [`store`], never the log's own offset.
 //! Nothing in this crate speaks HTTP to producers or writes to the log.
@@ -16,6 +17,7 @@ pub mod bucket;
 mod clocks;
 mod consumer;
 pub mod failure;
+pub mod load;
 pub mod log_limit;
 pub mod lookup;
 pub mod metrics;

@@ -3,6 +3,8 @@
 use prometheus::{GaugeVec, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec};
 use shared::metrics::{COUNT_BUCKETS, Registry, SECONDS_BUCKETS};
 
+use crate::load::metrics::LoadMetrics;
+
 /// The families, built once per process and shared by all workers.
 #[derive(Clone, Debug)]
 pub struct Metrics {
@@ -40,6 +42,8 @@ pub struct Metrics {
     pub lag_records: IntGaugeVec,
     /// Lag in time.
     pub lag_seconds: GaugeVec,
+    /// The control loop's.
+    pub load: LoadMetrics,
 }
 
 impl Metrics {
@@ -132,6 +136,7 @@ impl Metrics {
                  while the database is away.",
                 partition,
             ),
+            load: LoadMetrics::new(registry),
         }
     }
 }

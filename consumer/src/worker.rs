@@ -10,6 +10,7 @@ mod bisect;
 mod end;
 mod observe;
 mod request;
+mod turn;
 
 use std::collections::HashSet;
 use std::convert::Infallible;
@@ -29,10 +30,12 @@ use tracing::{debug, error, warn};
 use self::bisect::Bisect;
 pub use self::end::{End, Halt};
 pub use self::request::Request;
+use self::turn::Turn;
 use crate::backoff::Backoff;
 use crate::batch::{Batch, Context};
 use crate::bucket::{Bucket, Width};
 use crate::failure::{Failure, StoreError};
+use crate::load::{Gauge, Load, batch_records_max};
 use crate::log_limit::LogLimits;
 use crate::metrics::Metrics;
 use crate::resolution::{Resolution, Stored, resolve};
@@ -62,6 +65,8 @@ pub struct Shared {
     pub width: Width,
     /// Whether our clock agrees with the database's.
     pub skew: Skew,
+    /// What the workers measure, and what they obey.
+    pub load: Load,
 }
 
 /// What became of a batch.
@@ -87,6 +92,11 @@ pub struct Worker {
     misrouted_seen: bool,
     /// The timestamp of the record at the stored position, as far as it is known.
     oldest: Option<Millis>,
+    records_max: usize,
+    gauge: Arc<Gauge>,
+    turn: Turn,
+    /// How much longer it has to give way to higher classes than it has done yet.
+    owes: Duration,
 }
 
 impl Worker {
@@ -102,7 +112,6 @@ impl Worker {
             Backoff::new(shared.config.retry_backoff_min, shared.config.retry_backoff_max);
         Self {
             id,
-            shared,
             requests,
             stop,
             heartbeat,
@@ -110,6 +119,11 @@ impl Worker {
             buckets: HashSet::new(),
             misrouted_seen: false,
             oldest: None,
+            records_max: batch_records_max(&shared.config),
+            gauge: shared.load.gauges.open(id),
+            turn: Turn::new(Instant::now(), None),
+            owes: Duration::ZERO,
+            shared,
         }
     }
 
@@ -124,6 +138,9 @@ impl Worker {
             self.shared.metrics.fenced.inc();
             warn!(partition = %self.id, "fenced: another writer has claimed the partition");
         }
+        if matches!(end, End::Halted(_)) {
+            self.gauge.halt();
+        }
         end
     }
 
@@ -135,16 +152,17 @@ impl Worker {
         loop {
             self.heartbeat.beat();
             if records.is_empty() {
-                let started = Instant::now();
+                let (started, waits) = (Instant::now(), reader.end() > claim.next);
                 self.poll(&mut reader, &mut records).await?;
                 self.polled(started, &records, claim.next, reader.end());
+                self.turn_begins(started, waits, &records, reader.end());
             }
             if *self.stop.borrow() {
                 return Err(End::Stopped);
             }
             if !self.shared.skew.agrees() {
                 // What is read is kept: which records are plausible is not for this clock to say.
-                self.wait().await?;
+                self.stand_still(&records).await?;
                 continue;
             }
 
@@ -179,6 +197,7 @@ impl Worker {
                     records.drain(..take);
                     bisect.passed(records.len());
                     self.advanced(records.first(), claim.next, reader.end());
+                    self.rest(take).await?;
                 }
                 Verdict::Refused(refusal) => {
                     drop(batch);
@@ -229,6 +248,7 @@ impl Worker {
             match claimed {
                 Ok(claim) => {
                     self.backoff.reset();
+                    self.gauge.claimed(claim.epoch, claim.next);
                     // An older copy of the database may lack tables this worker once made.
                     self.buckets.clear();
                     debug!(partition = %self.id, epoch = claim.epoch.0, next = claim.next.0,
@@ -257,6 +277,7 @@ impl Worker {
             match self.ask(|reply| Request::Start(id, next, reply)).await? {
                 Ok(reader) => {
                     reader.mirror(next);
+                    self.gauge.started(reader.watch_end());
                     self.backoff.reset();
                     return Ok(reader);
                 }
@@ -286,7 +307,7 @@ impl Worker {
     async fn poll(&mut self, reader: &mut Reader, into: &mut Vec<Record>) -> Result<(), End> {
         let config = &self.shared.config;
         let bounds = ReadBounds {
-            records_max: config.batch_records_max,
+            records_max: self.records_max,
             bytes_max: config.batch_bytes_max,
             wait: config.poll_wait,
         };
@@ -323,14 +344,18 @@ impl Worker {
     /// Sends the batch until it is known what became of it.
     async fn commit(&mut self, batch: &Batch<'_>) -> Result<Verdict, End> {
         loop {
-            let now = self.shared.clock.now();
+            let (now, asked) = (self.shared.clock.now(), Instant::now());
             match self.watched(self.shared.store.apply(batch, now)).await {
                 Ok(applied) if applied.owned => {
                     self.backoff.reset();
+                    self.gauge.answered(asked.elapsed());
                     return Ok(Verdict::Committed(Some(applied)));
                 }
                 Ok(_) => {}
-                Err(error) if error.failure == Failure::Data => return Ok(Verdict::Refused(error)),
+                Err(error) if error.failure == Failure::Data => {
+                    self.gauge.answered(asked.elapsed());
+                    return Ok(Verdict::Refused(error));
+                }
                 Err(error) => {
                     if error.failure == Failure::Bucket {
                         self.buckets.clear();
@@ -345,6 +370,7 @@ impl Worker {
                 Resolution::Committed => {
                     self.shared.metrics.unknown_commits.inc();
                     self.backoff.reset();
+                    self.gauge.answered(asked.elapsed());
                     return Ok(Verdict::Committed(None));
                 }
                 Resolution::Resend => {}
@@ -382,7 +408,10 @@ impl Worker {
             Failure::Data | Failure::Halt => return Err(End::Halted(Halt::Statement(error))),
         }
         self.shared.metrics.retries.inc();
-        self.wait().await
+        self.lose_turn();
+        let waited = self.wait().await;
+        self.turn_goes_on();
+        waited
     }
 
     async fn wait_for_log(&mut self, error: ReadError) -> Result<(), End> {
@@ -400,9 +429,13 @@ impl Worker {
     }
 
     async fn wait(&mut self) -> Result<(), End> {
+        let wait = self.backoff.next_wait();
+        self.pause(wait).await
+    }
+
+    async fn pause(&mut self, wait: Duration) -> Result<(), End> {
         self.heartbeat.beat();
         self.show_lag();
-        let wait: Duration = self.backoff.next_wait();
         tokio::select! {
             _ = self.stop.wait_for(|stop| *stop) => Err(End::Stopped),
             () = tokio::time::sleep(wait) => Ok(()),

@@ -7,8 +7,8 @@
 use parking_lot::Mutex;
 use prometheus::core::{Collector, Desc};
 use prometheus::{
-    GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
-    IntGaugeVec, Opts, TextEncoder,
+    CounterVec, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec,
+    IntGauge, IntGaugeVec, Opts, TextEncoder,
 };
 
 /// Seconds: from 0.1 ms to 100 s, three steps a decade.
@@ -79,6 +79,11 @@ impl Registry {
     /// Counters by label.
     pub fn counters(&self, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
         self.add("counter", IntCounterVec::new(Opts::new(name, help), labels).expect(WELL_FORMED))
+    }
+
+    /// Counters by label that count fractions: seconds.
+    pub fn counters_float(&self, name: &str, help: &str, labels: &[&str]) -> CounterVec {
+        self.add("counter", CounterVec::new(Opts::new(name, help), labels).expect(WELL_FORMED))
     }
 
     /// A gauge.

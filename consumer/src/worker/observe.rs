@@ -31,6 +31,7 @@ impl Worker {
         } else if next >= end {
             self.oldest = None;
         }
+        self.gauge.stands(next, self.oldest);
         self.lag_records(end.0 - next.0);
         self.show_lag();
     }
@@ -109,6 +110,7 @@ impl Worker {
         } else if position >= end {
             self.oldest = None;
         }
+        self.gauge.stands(position, self.oldest);
         self.show_lag();
     }
 
@@ -157,5 +159,10 @@ impl Drop for Worker {
         // They were never set where no poll came back.
         let _ = self.shared.metrics.lag_records.remove_label_values(labels);
         let _ = self.shared.metrics.lag_seconds.remove_label_values(labels);
+        if std::thread::panicking() {
+            // The supervisor halts the partition for it.
+            self.gauge.halt();
+        }
+        self.shared.load.gauges.close(&self.gauge);
     }
 }

@@ -10,6 +10,7 @@ use shared::tenant::TenantId;
 use shared::{Process, Shutdown};
 
 use super::base::Base;
+pub use super::load::*;
 pub use super::ownership::*;
 use super::{Bench, FIRST, NOON, SECOND, WINDOW};
 
@@ -352,6 +353,14 @@ macro_rules! all_cases {
             an_id_with_another_payload_is_counted
             a_look_up_says_what_became_of_an_event
             a_store_of_another_window_or_version_is_refused
+            what_is_measured_is_told
+            a_backlog_is_limited_under_bounded_lag_and_absorbed_under_absorb
+            beyond_its_budget_absorb_limits_too
+            a_store_that_is_gone_is_an_outage_and_no_overload
+            a_waiting_class_slows_the_one_below_elsewhere_and_not_to_nothing
+            what_is_given_up_is_limited_no_more
+            a_new_owner_goes_on_at_the_limit_in_effect
+            odd_demands_do_no_harm
         }
     };
 }

@@ -5,6 +5,7 @@
 
 pub mod base;
 pub mod cases;
+mod load;
 mod ownership;
 
 use std::sync::Arc;
@@ -89,7 +90,12 @@ impl Bench {
 
     /// Starts a consumer with a store handle of its own.
     pub async fn start(&self) -> Running {
-        let (process, shutdown) = (Process::alone(self.clock.clone()), Shutdown::new());
+        self.start_in(Process::alone(self.clock.clone())).await
+    }
+
+    /// The same in a given process.
+    pub async fn start_in(&self, process: Process) -> Running {
+        let shutdown = Shutdown::new();
         let consumer = self.consumer(self.base.store().await, &process);
         let task = tokio::spawn(consumer.run(shutdown.clone()));
         let Process { registry, health, .. } = process;

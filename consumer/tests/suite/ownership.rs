@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use consumer::bucket::Width;
+use consumer::load::Load;
 use consumer::log_limit::LogLimits;
 use consumer::metrics::Metrics;
 use consumer::worker::{End, Shared, Worker};
@@ -75,6 +76,7 @@ pub async fn a_stopped_worker_claims_nothing(base: Base) {
         log_limits: LogLimits::default(),
         width: Width::of_window(bench.config.dedupe_window),
         skew: Skew::new(Other::Database, Duration::MAX, &Registry::new(), &health),
+        load: Load::new(&bench.config),
     };
     let (_stop, stopped) = watch::channel(true);
     let (requests, _asked) = mpsc::channel(1);

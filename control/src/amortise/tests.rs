@@ -1,3 +1,5 @@
+//! On a writer whose service time is known: what is charged leads to the rate of its full batches.
+
 use proptest::prelude::*;
 
 use super::*;
