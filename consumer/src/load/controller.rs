@@ -77,8 +77,8 @@ struct Owned {
     tick: PartitionLoop,
     /// Since when it has no capacity.
     gone_since: Option<Nanos>,
-    bounded: bool,
-    /// The dead time that its gains are made for; `None`: they are the operator's.
+    policy: Policy,
+    /// The dead time that its gains are made for; `None`: they are the policy's own.
     tuned_for_s: Option<f64>,
     inputs_replaced: u64,
     /// The reason that is shown.
@@ -155,13 +155,16 @@ impl Controller {
     /// A limit's way: the loop goes on or begins, its gains follow the dead time, one step, and the words.
     fn limit(&mut self, gauge: &Gauge, reading: &Reading, now: Nanos) -> PartitionLimit {
         let id = reading.id;
-        let policy = self.shared.config.control.policies[id.class.index()];
+        let (policy, gains_fixed) = {
+            let control = self.shared.control.borrow();
+            (control.policies[id.class.index()], control.gains_fixed)
+        };
         let asked = self.heard.asked(id);
         let mut owned = match self.loops.remove(&id).filter(|one| one.epoch == reading.epoch) {
             Some(owned) => owned,
             None => self.begin(gauge, reading, &policy, asked),
         };
-        owned.retune(&policy, id.class, self.dead_time.seconds());
+        owned.follow(&policy, gains_fixed, id.class, self.dead_time.seconds());
         owned.come_back(reading, gauge.said().limit_per_s.flatten(), now);
         let inputs = inputs(reading, asked, self.heard.ingress_p99_s());
         let output = owned.tick.step(&inputs, now);
@@ -196,14 +199,12 @@ impl Controller {
             }
             None => {}
         }
-        let made_for_s = DEAD_TIME_S * slower(reading.id.class);
-        let is_ours = policy.pid.gains == Gains::from_dead_time(made_for_s);
         Owned {
             epoch: reading.epoch,
             tick,
             gone_since: None,
-            bounded: policy.overflow != Overflow::Absorb,
-            tuned_for_s: is_ours.then_some(DEAD_TIME_S),
+            policy: *policy,
+            tuned_for_s: None,
             inputs_replaced: 0,
             reason: "",
         }
@@ -243,16 +244,28 @@ impl Owned {
             return;
         }
         let gone_s = self.gone_since.take().map_or(0.0, |since| now.seconds_since(since));
-        if let Some(limit) = last_per_s.filter(|_| self.bounded && gone_s >= SLEW_AFTER_S) {
+        if let Some(limit) = last_per_s.filter(|_| self.bounds() && gone_s >= SLEW_AFTER_S) {
             self.tick.slew_from(limit);
         }
     }
 
-    fn retune(&mut self, policy: &Policy, class: Class, dead_time_s: f64) {
-        let Some(tuned_for_s) = self.tuned_for_s else { return };
-        if (dead_time_s - tuned_for_s).abs() > RETUNE_SHARE * tuned_for_s {
-            self.tick.reload(*policy, Gains::from_dead_time(dead_time_s * slower(class)));
-            self.tuned_for_s = Some(dead_time_s);
+    fn bounds(&self) -> bool {
+        self.policy.overflow != Overflow::Absorb
+    }
+
+    /// Takes another policy where there is one; gains that are nobody's follow the dead time.
+    fn follow(&mut self, policy: &Policy, gains_fixed: bool, class: Class, dead_time_s: f64) {
+        let tuned_for_s = match (gains_fixed, self.tuned_for_s.unwrap_or(DEAD_TIME_S)) {
+            (true, _) => None,
+            (false, for_s) if (dead_time_s - for_s).abs() <= RETUNE_SHARE * for_s => {
+                self.tuned_for_s
+            }
+            (false, _) => Some(dead_time_s),
+        };
+        if *policy != self.policy || tuned_for_s != self.tuned_for_s {
+            let made = |for_s: f64| Gains::from_dead_time(for_s * slower(class));
+            self.tick.reload(*policy, tuned_for_s.map_or(policy.pid.gains, made));
+            (self.policy, self.tuned_for_s) = (*policy, tuned_for_s);
         }
     }
 }
