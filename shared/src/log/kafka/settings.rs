@@ -211,9 +211,9 @@ pub(super) fn clock_probe(config: &KafkaConfig) -> Result<ClientConfig, KafkaErr
 pub(super) fn control_reader(config: &KafkaConfig) -> Result<ClientConfig, KafkaError> {
     let mut client = common(config, "control");
     client
-        // A word that comes ends the broker's wait: this is how often an idle process asks, and what
-        // the start of the second topic may wait for.
-        .set("fetch.wait.max.ms", "500")
+        // A word that comes ends the broker's wait; what is read from the start of the second topic on
+        // waits for the one that is under way.
+        .set("fetch.wait.max.ms", "100")
         .set("fetch.min.bytes", "1")
         .set("fetch.error.backoff.ms", "200")
         .set("fetch.message.max.bytes", CONTROL_BYTES_MAX.to_string())
