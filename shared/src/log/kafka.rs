@@ -150,6 +150,18 @@ impl KafkaConfig {
         }
     }
 
+    /// All topics and what they have to be: the classes', highest priority first, then the others.
+    fn wanted_topics(&self) -> Vec<(String, TopicSpec)> {
+        let mut wanted: Vec<_> =
+            Class::ALL.map(|class| (self.topic(class), *self.spec(class))).into();
+        wanted.extend([
+            (self.clock_topic(), self.clock_spec()),
+            (self.control_state_topic(), self.control_state_spec()),
+            (self.control_live_topic(), self.control_live_spec()),
+        ]);
+        wanted
+    }
+
     /// What the topic of a class has to be.
     pub fn spec(&self, class: Class) -> &TopicSpec {
         &self.topics[class.index()]

@@ -171,6 +171,12 @@ impl Wish {
             {
                 contract_per_s.map_or(Ok(()), |it| rate("contract_per_s", it))?;
                 ceiling_per_s.map_or(Ok(()), |it| rate("ceiling_per_s", it))?;
+                if contract_per_s
+                    .zip(ceiling_per_s)
+                    .is_some_and(|(contract, ceiling)| contract > ceiling)
+                {
+                    return bad("contract_per_s is more than ceiling_per_s");
+                }
                 Ok(Setting::Tenant { contract_per_s, ceiling_per_s })
             }
             (Subject::Tenant(_), ..) => foreign("contract_per_s, ceiling_per_s or both"),
@@ -286,6 +292,8 @@ mod tests {
         check("limit/control/0", &signed(r#""limit_per_s":1,"mode":"normal""#), "nothing else");
         check("tenant/acme", &signed(r#""for_s":5"#), "contract_per_s");
         check("tenant/acme", &signed(r#""contract_per_s":-0.5"#), "from 0 on");
+        let above = r#""contract_per_s":5,"ceiling_per_s":4"#;
+        check("tenant/acme", &signed(above), "more than ceiling_per_s");
         check("mode", &signed(r#""mode":"calm""#), "no mode");
         check("mode", &signed(r#""mode":"normal","for_s":86401"#), "at most 86400");
         check("mode", &signed(r#""mode":"normal","for_s":0"#), "more than 0");

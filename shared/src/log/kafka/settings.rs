@@ -239,15 +239,15 @@ pub(super) fn control_reader(config: &KafkaConfig) -> Result<ClientConfig, Kafka
 /// Settings of the producer of words: what is late or does not fit is dropped.
 pub(super) fn control_words(config: &KafkaConfig) -> Result<ClientConfig, KafkaError> {
     let mut client = common(config, "control");
-    // Some seconds of words; then they are worth nothing.
     client
-        .set("queue.buffering.max.messages", "1000")
-        .set("queue.buffering.max.kbytes", "16384")
         .set("compression.type", "lz4")
         .set("request.timeout.ms", "2000")
         .set("retry.backoff.ms", "100");
     pass_through(&mut client, config)?;
     client
+        // Some seconds of words; what is older is worth nothing.
+        .set("queue.buffering.max.messages", "1000")
+        .set("queue.buffering.max.kbytes", "16384")
         // What one step says in several words travels together.
         .set("linger.ms", "5")
         .set("acks", "1")

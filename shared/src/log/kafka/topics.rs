@@ -89,11 +89,7 @@ impl Plan {
 pub async fn plan(config: &KafkaConfig) -> Result<Plan, KafkaError> {
     let config = config.clone();
     blocking(move || {
-        let mut wanted: Vec<(String, TopicSpec)> =
-            Class::ALL.map(|class| (config.topic(class), *config.spec(class))).into();
-        wanted.push((config.clock_topic(), config.clock_spec()));
-        wanted.push((config.control_state_topic(), config.control_state_spec()));
-        wanted.push((config.control_live_topic(), config.control_live_spec()));
+        let wanted = config.wanted_topics();
         let names: Vec<&str> = wanted.iter().map(|(name, _)| name.as_str()).collect();
         let found = inspect(&config, &names)?;
         let topics = wanted
