@@ -5,7 +5,7 @@ mod fixture;
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use loadtest::deployment::{Cluster, Deployment, Settings};
 use loadtest::process::{Process, run, shock_binary};
@@ -34,15 +34,12 @@ impl Operator<'_> {
         (text, there): (&str, bool),
     ) -> anyhow::Result<()> {
         let what = format!("{text:?} at {at}: {there}");
-        let begun = Instant::now();
         wait_until(what, KNOWN_DEADLINE, async || {
             let shown = self.ctl(at, &[command, "show"]).await?;
             let as_wanted = shown.contains(text) == there;
             Ok(if as_wanted { Seen::There(()) } else { Seen::NotYet(shown) })
         })
-        .await?;
-        println!("{text:?} at {at}: {there} after {:?}", begun.elapsed());
-        Ok(())
+        .await
     }
 }
 

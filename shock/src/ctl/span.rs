@@ -14,8 +14,8 @@ pub fn seconds(text: &str) -> Result<f64, String> {
 
 /// A time for people: its two largest units.
 pub fn told(seconds: f64) -> String {
-    // Not beyond what is exact, and never below 0: the cast saturates.
-    let seconds = seconds.round() as u64;
+    // Never more than there is, and never below 0: the cast saturates.
+    let seconds = seconds as u64;
     let (minutes, hours, days) = (seconds / 60, seconds / 3_600, seconds / 86_400);
     match (days, hours, minutes) {
         (0, 0, 0) => format!("{seconds}s"),
@@ -39,7 +39,8 @@ mod tests {
             seconds(text).expect_err(text);
         }
         for (seconds, expected) in [
-            (0.4, "0s"),
+            (0.9, "0s"),
+            (3_599.9, "59m 59s"),
             (-3.0, "0s"),
             (59.0, "59s"),
             (900.0, "15m 0s"),
