@@ -127,7 +127,7 @@ async fn ctl(own: &fixture::Run, admin: SocketAddr, words: &[&str]) -> anyhow::R
     let url = format!("http://{admin}");
     let mut args = vec!["ctl".to_owned()];
     args.extend(words.iter().map(|word| (*word).to_owned()));
-    args.extend(["--admin".to_owned(), url]);
+    args.extend(["--by".to_owned(), "test".to_owned(), "--admin".to_owned(), url]);
     run(&shock_binary()?, &args, &[], &own.dir).await
 }
 
