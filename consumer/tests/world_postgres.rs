@@ -1,7 +1,6 @@
 //! The suite on a real PostgreSQL, and what only a server can do to a consumer: hold a lock, kill a
 //! backend, lose an answer, refuse DDL. Needs SHOCK_SERVICES: `cargo xtask test` sets it.
 
-#[expect(dead_code, reason = "the other store's half is used by the other test")]
 mod suite;
 
 use std::collections::BTreeMap;

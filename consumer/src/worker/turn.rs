@@ -112,7 +112,7 @@ impl Worker {
         if self.id.class == Class::Control {
             return Ok(Duration::ZERO);
         }
-        let began = Instant::now();
+        let (began, mut gave_way) = (Instant::now(), Duration::ZERO);
         let due = |share: f64| busy.mul_f64(1.0 / share - 1.0);
         let owed = std::mem::take(&mut self.owes);
         loop {
@@ -120,14 +120,14 @@ impl Worker {
             if share >= 1.0 {
                 break;
             }
-            let left = (due(share) + owed).saturating_sub(began.elapsed());
+            let left = (due(share) + owed).saturating_sub(gave_way);
             if left < GIVE_WAY_MIN {
                 self.owes = left;
                 break;
             }
             self.pause(left.min(GIVE_WAY_MAX)).await?;
+            gave_way = began.elapsed();
         }
-        let gave_way = began.elapsed();
         let counter = &self.shared.metrics.load.gave_way;
         counter.with_label_values(&[self.id.class.name()]).inc_by(gave_way.as_secs_f64());
         Ok(gave_way)

@@ -211,7 +211,10 @@ pub async fn a_waiting_class_slows_the_one_below_elsewhere_and_not_to_nothing(ba
     other.events(TELEMETRY, "t", 300);
     bench
         .until("it gives way", async || {
-            below.registry.text().contains("shock_consumer_gave_way_seconds_total{")
+            let text = below.registry.text();
+            let line = r#"shock_consumer_gave_way_seconds_total{class="telemetry"} "#;
+            let seconds = text.lines().find_map(|one| one.strip_prefix(line));
+            seconds.is_some_and(|seconds| seconds.parse::<f64>().expect("a number") > 0.0)
         })
         .await;
     let applied = r#"shock_consumer_applied_total{class="telemetry"}"#;
