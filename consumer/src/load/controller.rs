@@ -39,6 +39,9 @@ const RETUNE_SHARE: f64 = 0.2;
 /// After an outage of so long, s, a limit that is always there rises slowly: a database that comes back
 /// has lost its caches, and one that has merely paused has not.
 const SLEW_AFTER_S: f64 = 10.0;
+/// Where nothing is known of a limit, at least this share of the expected rate is let in at once: what
+/// ingress replicas hold on to when nobody speaks. Less would shed before an idle database.
+const SAFE_SHARE: f64 = 0.5;
 /// Control should not wait longer, s; nothing limits it, so nothing else says so.
 const CONTROL_OBJECTIVE_S: f64 = 0.2;
 /// Under `absorb` a class may wait for its whole budget, but what is below it gives way from here on, s.
@@ -195,7 +198,7 @@ impl Controller {
             Some(None) => {}
             None if policy.setpoint_s.is_some() && policy.overflow != Overflow::Absorb => {
                 let admitted_per_s = asked.map_or(reading.arrived_per_s, |one| one.admitted_per_s);
-                tick.slew_from(admitted_per_s.max(policy.pid.u_min * unit_per_s));
+                tick.slew_from(admitted_per_s.max(SAFE_SHARE * unit_per_s));
             }
             None => {}
         }
