@@ -3,7 +3,9 @@
 //! Figures of different machines cannot be compared, ratios can. Every bench prints a table and
 //! writes `target/bench/NAME.json` through [`report::Report`].
 
+pub mod control;
 pub mod cpu;
+pub mod exposition;
 pub mod generator;
 pub mod histogram;
 pub mod ingress;

@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 
 use anyhow::Context;
 
-pub use self::cluster::Cluster;
+pub use self::cluster::{Cluster, PARTITIONS};
 pub use self::embedded::Embedded;
 pub use self::settings::{GITHUB_SECRET, GITHUB_SOURCE, Settings, producers};
 use crate::admin;

@@ -4,9 +4,11 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use loadtest::bench::control::{Case, Course, Scale, Variant};
 use loadtest::bench::ingress::Part;
 use loadtest::deployment::{Cluster, Deployment, Embedded, Settings};
 use loadtest::ledger::Ledger;
@@ -58,6 +60,8 @@ enum BenchCommand {
     Way(WayOptions),
     /// The ingress beside bare hyper and a plain handler: CPU, latency, memory.
     Ingress(IngressOptions),
+    /// The control loop: a spike against writers of a set capacity, once for each way of limiting.
+    Control(ControlOptions),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -124,6 +128,49 @@ struct IngressOptions {
     out: PathBuf,
 }
 
+#[derive(Args, Debug)]
+struct ControlOptions {
+    /// services.json of `cargo xtask services up`.
+    #[arg(long, value_name = "FILE")]
+    services: PathBuf,
+    /// The ways of limiting, one after the other.
+    #[arg(
+        long,
+        value_enum,
+        value_delimiter = ',',
+        default_value = "without,bounded-lag,absorb,paper",
+        default_value_if("cases", clap::builder::ArgPredicate::IsPresent, None)
+    )]
+    variants: Vec<Variant>,
+    /// What happens meanwhile; without `--variants` only this.
+    #[arg(long = "case", value_enum, value_delimiter = ',')]
+    cases: Vec<Case>,
+    /// Seconds at half of the capacity before the spike.
+    #[arg(long, default_value_t = 15)]
+    before_s: u64,
+    /// Seconds of the spike.
+    #[arg(long, default_value_t = 60)]
+    spike_s: u64,
+    /// Seconds at half of the capacity after it.
+    #[arg(long, default_value_t = 30)]
+    after_s: u64,
+    /// By how much the load grows.
+    #[arg(long, default_value_t = 12.0)]
+    factor: f64,
+    /// What the writer of one partition does, events/s.
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(10..=10_000))]
+    writer_per_s: u32,
+    /// Further settings of every variant and case, `key=value`.
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Consumer processes.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=16))]
+    consumers: u8,
+    /// Where control.json goes.
+    #[arg(long, value_name = "DIR", default_value = "target/bench")]
+    out: PathBuf,
+}
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let runtime = match tokio::runtime::Runtime::new().context("the runtime") {
@@ -135,6 +182,7 @@ fn main() -> ExitCode {
             Command::Github(options) => play(&options).await,
             Command::Bench(BenchCommand::Way(options)) => way(&options).await,
             Command::Bench(BenchCommand::Ingress(options)) => ingress(&options).await,
+            Command::Bench(BenchCommand::Control(options)) => control(options).await,
             Command::Bare { listen } => serve_bare(listen).await,
             Command::Plain { listen, config, set } => serve_plain(listen, config, set).await,
         }
@@ -187,6 +235,30 @@ async fn ingress(options: &IngressOptions) -> anyhow::Result<()> {
     let dir = run_dir()?;
     let services = Services::read(&options.services)?;
     let report = bench::ingress::run(&dir, &services, &options.parts, options.rounds).await;
+    let report = report.with_context(|| format!("logs: {}", dir.display()))?;
+    let path = report.write(&options.out)?;
+    say(&format!("{report}written to {}", path.display()));
+    std::fs::remove_dir_all(&dir).with_context(|| dir.display().to_string())
+}
+
+async fn control(options: ControlOptions) -> anyhow::Result<()> {
+    let dir = run_dir()?;
+    let services = Services::read(&options.services)?;
+    let course = Course {
+        before: Duration::from_secs(options.before_s),
+        spike: Duration::from_secs(options.spike_s),
+        after: Duration::from_secs(options.after_s),
+        factor: options.factor,
+    };
+    let wanted = bench::control::Options {
+        variants: options.variants,
+        cases: options.cases,
+        course,
+        consumers: usize::from(options.consumers),
+        set: options.set,
+        scale: Scale { writer_per_s: options.writer_per_s },
+    };
+    let report = bench::control::run(&dir, &services, &wanted).await;
     let report = report.with_context(|| format!("logs: {}", dir.display()))?;
     let path = report.write(&options.out)?;
     say(&format!("{report}written to {}", path.display()));

@@ -17,7 +17,7 @@ use rustix::event::epoll;
 use rustix::time::Timespec;
 
 use super::template::Template;
-use super::wire::Wire;
+use super::wire::{Progress, Wire};
 
 /// Events taken from the kernel at one time.
 const EVENTS_MAX: usize = 256;
@@ -116,7 +116,10 @@ impl Generator {
                 .context("epoll")?;
             for event in events.drain(..) {
                 let index = event.data.u64() as usize;
-                if self.wires[index].advance()? {
+                let progress = self.wires[index].advance()?;
+                ensure!(progress != Progress::Closed, "the server closed a connection");
+                if let Progress::Answered { status, .. } = progress {
+                    ensure!(status == 202, "not a 202: {status}");
                     heard = Instant::now();
                     let took = heard.saturating_duration_since(intended[index]);
                     latency_ns.saturating_record(took.as_nanos() as u64);

@@ -16,10 +16,12 @@ impl Histogram {
     pub async fn scrape(admin: SocketAddr, name: &str) -> anyhow::Result<Self> {
         let (status, text) = admin::get(admin, "/metrics").await?;
         ensure!(status == 200, "GET /metrics: {status} {text}");
-        Self::read(&text, name).with_context(|| format!("{name} in /metrics"))
+        Self::read(&text, name, "").with_context(|| format!("{name} in /metrics"))
     }
 
-    fn read(text: &str, name: &str) -> anyhow::Result<Self> {
+    /// What the text of `/metrics` has of the histogram `name` where its labels hold `with`, such as
+    /// `class="telemetry"`; summed over the other labels.
+    pub fn read(text: &str, name: &str, with: &str) -> anyhow::Result<Self> {
         let mut buckets: Vec<(f64, f64)> = Vec::new();
         for line in text.lines() {
             let Some(rest) = line.strip_prefix(name).and_then(|r| r.strip_prefix("_bucket{"))
@@ -27,6 +29,9 @@ impl Histogram {
                 continue;
             };
             let (labels, count) = rest.rsplit_once('}').context("a bucket has a count")?;
+            if !labels.contains(with) {
+                continue;
+            }
             let bound = labels.split("le=\"").nth(1).and_then(|rest| rest.split('"').next());
             let bound: f64 = bound.context("a bucket has a bound")?.parse().context("a bound")?;
             let count: f64 = count.trim().parse().context("a count")?;
@@ -43,6 +48,12 @@ impl Histogram {
     pub fn since(&self, before: &Self) -> Self {
         let counts = self.0.iter().zip(&before.0);
         Self(counts.map(|(&(bound, now), &(_, then))| (bound, now - then)).collect())
+    }
+
+    /// This and another one of the same bounds together.
+    pub fn plus(&self, other: &Self) -> Self {
+        let counts = self.0.iter().zip(&other.0);
+        Self(counts.map(|(&(bound, one), &(_, two))| (bound, one + two)).collect())
     }
 
     /// How many values.
@@ -76,11 +87,13 @@ mod tests {
 
     #[test]
     fn quantiles_are_of_what_came_between() {
-        let read = |text| Histogram::read(text, "h").expect("a histogram");
+        let read = |text| Histogram::read(text, "h", "").expect("a histogram");
         let load = read(AFTER).since(&read(BEFORE));
         assert_eq!(load.count(), 100.0);
         assert_eq!((load.quantile(0.5), load.quantile(0.75)), (1.0, 1.5));
         assert_eq!(Histogram(vec![(1.0, 0.0), (f64::INFINITY, 3.0)]).quantile(0.5), f64::INFINITY);
-        assert!(Histogram::read("other_bucket{le=\"1\"} 1", "h").is_err());
+        assert!(Histogram::read("other_bucket{le=\"1\"} 1", "h", "").is_err());
+        let one = Histogram::read(AFTER, "h", "a=\"c\"").expect("a histogram");
+        assert_eq!((one.count(), one.plus(&one).count()), (1.0, 2.0));
     }
 }

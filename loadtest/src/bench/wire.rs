@@ -4,7 +4,7 @@
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 
 use super::template::Template;
 
@@ -12,6 +12,22 @@ use super::template::Template;
 const ANSWER_BYTES_MAX: usize = 4 * 1024;
 /// Fields of an answer's head.
 const FIELDS_MAX: usize = 32;
+
+/// How far a request has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// There is no whole answer yet.
+    Pending,
+    /// It is answered.
+    Answered {
+        /// With this status.
+        status: u16,
+        /// The server closes the connection behind it.
+        last: bool,
+    },
+    /// The server has closed the connection instead.
+    Closed,
+}
 
 /// A connection with its own copy of the request it sends.
 #[derive(Debug)]
@@ -31,7 +47,9 @@ impl Wire {
         stream.set_nodelay(true).context("nodelay")?;
         stream.set_nonblocking(true).context("nonblocking")?;
         let answer = vec![0; ANSWER_BYTES_MAX].into_boxed_slice();
-        Ok(Self { stream, template, written: 0, answer, read: 0 })
+        // Nothing is begun: a socket that can be written to is no reason to send.
+        let written = template.bytes().len();
+        Ok(Self { stream, template, written, answer, read: 0 })
     }
 
     /// The socket, to be waited for.
@@ -43,75 +61,102 @@ impl Wire {
     pub fn send(&mut self, first: u64) -> anyhow::Result<u64> {
         self.template.number(first);
         (self.written, self.read) = (0, 0);
+        // One that is closed already is found by the next advance.
         self.write()?;
         Ok(first + self.template.count())
     }
 
-    /// Goes on as far as the socket lets it; whether the answer is here, and it is 202.
-    pub fn advance(&mut self) -> anyhow::Result<bool> {
-        self.write()?;
+    /// Connects again, after the server has closed the connection.
+    pub fn reopen(&mut self, address: SocketAddr) -> anyhow::Result<()> {
+        *self = Self::open(address, self.template.clone())?;
+        Ok(())
+    }
+
+    /// Goes on as far as the socket lets it.
+    pub fn advance(&mut self) -> anyhow::Result<Progress> {
+        if !self.write()? {
+            return Ok(Progress::Closed);
+        }
         loop {
             let space = &mut self.answer[self.read..];
             ensure!(!space.is_empty(), "an answer of more than {ANSWER_BYTES_MAX} bytes");
             match (&self.stream).read(space) {
-                Ok(0) => bail!("the server closed the connection"),
+                Ok(0) => return Ok(Progress::Closed),
                 Ok(length) => self.read += length,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    return Ok(Progress::Pending);
+                }
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) if gone(error.kind()) => return Ok(Progress::Closed),
                 Err(error) => return Err(error).context("read an answer"),
             }
-            if answered(&self.answer[..self.read])? {
-                return Ok(true);
+            let progress = answered(&self.answer[..self.read])?;
+            if progress != Progress::Pending {
+                return Ok(progress);
             }
         }
     }
 
-    fn write(&mut self) -> anyhow::Result<()> {
+    /// Whether the other end is still there.
+    fn write(&mut self) -> anyhow::Result<bool> {
         while let Some(rest @ [_, ..]) = self.template.bytes().get(self.written..) {
             match (&self.stream).write(rest) {
                 Ok(length) => self.written += length,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(true),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if gone(error.kind()) => return Ok(false),
                 Err(error) => return Err(error).context("write a request"),
             }
         }
-        Ok(())
+        Ok(true)
     }
 }
 
-/// Whether this is one whole answer. Anything but a 202 of a known length is an error.
-fn answered(bytes: &[u8]) -> anyhow::Result<bool> {
+/// The other end closed the connection, politely or not.
+fn gone(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::ConnectionReset | ErrorKind::BrokenPipe)
+}
+
+/// Whether this is one whole answer. One of an unknown length is an error.
+fn answered(bytes: &[u8]) -> anyhow::Result<Progress> {
     let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
     let mut head = httparse::Response::new(&mut fields);
     let httparse::Status::Complete(length) = head.parse(bytes).context("an answer's head")? else {
-        return Ok(false);
+        return Ok(Progress::Pending);
     };
     let announced = head.headers.iter().find(|f| f.name.eq_ignore_ascii_case("content-length"));
     let announced = announced.context("an answer without content-length")?;
     let announced = std::str::from_utf8(announced.value).context("content-length")?;
     let body: usize = announced.trim().parse().context("content-length")?;
     if bytes.len() < length + body {
-        return Ok(false);
+        return Ok(Progress::Pending);
     }
     let said = || String::from_utf8_lossy(bytes).into_owned();
-    ensure!(head.code == Some(202), "not a 202: {}", said());
     ensure!(bytes.len() == length + body, "more than one answer to one request: {}", said());
-    Ok(true)
+    let status = head.code.context("an answer without a status")?;
+    let last = head.headers.iter().any(|field| {
+        field.name.eq_ignore_ascii_case("connection") && field.value.eq_ignore_ascii_case(b"close")
+    });
+    Ok(Progress::Answered { status, last })
 }
 
 #[cfg(test)]
 mod tests {
-    use super::answered;
+    use super::*;
 
     #[test]
-    fn only_a_whole_202_counts() {
+    fn only_a_whole_answer_counts() {
         let whole = b"HTTP/1.1 202 Accepted\r\nContent-Length: 2\r\n\r\n{}";
         for length in 0..whole.len() {
-            assert!(!answered(&whole[..length]).expect("nothing wrong yet"), "{length}");
+            let progress = answered(&whole[..length]).expect("nothing wrong yet");
+            assert_eq!(progress, Progress::Pending, "{length}");
         }
-        assert!(answered(whole).expect("a 202"));
+        let accepted = Progress::Answered { status: 202, last: false };
+        assert_eq!(answered(whole).expect("a 202"), accepted);
+        let refused = b"HTTP/1.1 503 No\r\ncontent-length: 0\r\nConnection: close\r\n\r\n";
+        let last = Progress::Answered { status: 503, last: true };
+        assert_eq!(answered(refused).expect("a 503"), last);
         assert!(answered(b"HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\nHTTP").is_err());
-        assert!(answered(b"HTTP/1.1 503 No\r\ncontent-length: 0\r\n\r\n").is_err());
         assert!(answered(b"HTTP/1.1 202 Accepted\r\n\r\n").is_err());
     }
 }

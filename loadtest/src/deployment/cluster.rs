@@ -22,7 +22,7 @@ use crate::verify::LogRecord;
 use crate::wait::{Seen, wait_until};
 
 /// Partitions of each class's topic.
-const PARTITIONS: u32 = 4;
+pub const PARTITIONS: u32 = 4;
 
 /// The group's time-out, in milliseconds: a killed or paused consumer's partitions move soon. The
 /// broker's `group.min.session.timeout.ms` has to allow it.
@@ -115,6 +115,13 @@ impl Cluster {
         self.consumer_up_through(index, None).await
     }
 
+    /// The same with further settings, `key=value`.
+    pub async fn consumer_up_with(&mut self, index: usize, set: &[&str]) -> anyhow::Result<()> {
+        self.consumer_start_with(index, None, set).await?;
+        let member = self.member(index)?;
+        ready(member.admin, &member.process).await
+    }
+
     /// Starts consumer `index` and does not wait until it is ready: its database may be away.
     pub async fn consumer_start(&mut self, index: usize) -> anyhow::Result<()> {
         self.consumer_start_through(index, None).await
@@ -136,6 +143,15 @@ impl Cluster {
         index: usize,
         link: Option<SocketAddr>,
     ) -> anyhow::Result<()> {
+        self.consumer_start_with(index, link, &[]).await
+    }
+
+    async fn consumer_start_with(
+        &mut self,
+        index: usize,
+        link: Option<SocketAddr>,
+        set: &[&str],
+    ) -> anyhow::Result<()> {
         if self.consumers.len() <= index {
             self.consumers.resize_with(index + 1, || None);
         }
@@ -148,7 +164,10 @@ impl Cluster {
             variables.push((POSTGRES_URL.to_owned(), url));
         }
         let name = format!("consumer-{index}");
-        let mut process = self.spawn(&name, "consumer", &["--set", &instance], &variables)?;
+        let instance = instance.as_str();
+        let more: Vec<_> =
+            set.iter().chain([&instance]).flat_map(|setting| ["--set", setting]).collect();
+        let mut process = self.spawn(&name, "consumer", &more, &variables)?;
         let admin = process.address("admin").await?;
         self.consumers[index] = Some(Member { process, admin });
         Ok(())
