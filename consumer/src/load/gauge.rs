@@ -245,9 +245,12 @@ impl Gauge {
 
     /// The store has answered a batch after so long: it is there.
     pub fn answered(&self, after: Duration) {
+        let now = self.now();
         let mut state = self.state.lock();
         state.failing_since = None;
-        state.answers.add(after.as_secs_f64(), self.now());
+        // A batch that is refused is sent again in parts: each answer breaks the silence.
+        state.under_way = state.under_way.map(|_| now);
+        state.answers.add(after.as_secs_f64(), now);
     }
 
     /// Records were committed; the writer waits before it goes on.

@@ -67,6 +67,8 @@ fn one_failure_is_no_outage_and_a_silent_store_is_one() {
     gauge.begins(gauges.origin);
     assert_eq!(flow(1.9), Flow::Running);
     assert_eq!(flow(2.0), Flow::StoreGone);
+    gauge.answered(Duration::from_millis(5));
+    assert_eq!(flow(2.0), Flow::Running, "an answer in between breaks the silence");
     gauge.committed(10);
     assert_eq!(flow(60.0), Flow::Running);
 }
