@@ -37,9 +37,23 @@ pub enum Budget {
     DrainAndAge,
 }
 
+/// What makes a limit while capacity can be measured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Rule {
+    /// The loop around measured capacity.
+    #[default]
+    Loop,
+    /// The paper's own: a share of the load is dropped above 15 s of lag ([`crate::paper`]).
+    Paper,
+    /// Additive increase, multiplicative decrease on the lag ([`crate::aimd`]).
+    Aimd,
+}
+
 /// How one class is limited.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Policy {
+    /// What makes the limit. Other rules than the loop know no setpoint and no budget but their own.
+    pub rule: Rule,
     /// What happens to what capacity does not serve.
     pub overflow: Overflow,
     /// Where the loop holds the signal, s: the setpoint of `bound`, the budget of `absorb`. `None`: the
@@ -106,6 +120,7 @@ impl Policy {
 impl Default for Policy {
     fn default() -> Self {
         Self {
+            rule: Rule::Loop,
             overflow: Overflow::Absorb,
             setpoint_s: Some(15.0),
             budget: Budget::Drain,

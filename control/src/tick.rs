@@ -3,11 +3,13 @@
 //! The owner of the partition runs it; so does every replica on the last reports when the owner is
 //! silent, and so does the simulation. The function is the same, and so are its answers.
 
+use crate::aimd::{Aimd, AimdConfig};
 use crate::gains::Gains;
 use crate::number::{AMOUNT_MAX, amount};
 use crate::outage::{Flow, Outage, OutageBudget};
+use crate::paper::ProbabilisticShed;
 use crate::pid::{Form, Pid, STEP_S_BOUNDS, Sample, Terms};
-use crate::profile::{Budget, Overflow, Policy};
+use crate::profile::{Budget, Overflow, Policy, Rule};
 use crate::signal::Measured;
 use crate::time::Nanos;
 
@@ -101,6 +103,8 @@ pub struct PartitionLoop {
     policy: Policy,
     unit_per_s: f64,
     pid: Pid,
+    /// Another rule in its place, to compare with.
+    other: Option<Other>,
     outage: Outage,
     last: Inputs,
     last_at: Option<Nanos>,
@@ -113,6 +117,35 @@ pub struct PartitionLoop {
     inputs_replaced: u64,
 }
 
+/// Rules that know lag and load, and nothing of a setpoint.
+#[derive(Clone, Debug)]
+enum Other {
+    Paper(ProbabilisticShed),
+    Aimd(Aimd),
+}
+
+impl Other {
+    fn of(rule: Rule, unit_per_s: f64) -> Option<Self> {
+        match rule {
+            Rule::Loop => None,
+            Rule::Paper => Some(Self::Paper(ProbabilisticShed::default())),
+            Rule::Aimd => Some(Self::Aimd(Aimd::new(AimdConfig::of(unit_per_s)))),
+        }
+    }
+
+    fn step(&mut self, inputs: &Inputs, now: Nanos) -> (Option<f64>, Reason) {
+        let (age_s, offered_per_s) = (inputs.measured.age_s, inputs.offered_per_s);
+        let limit_per_s = match self {
+            Self::Paper(shed) => {
+                let dropped = shed.step(age_s, offered_per_s, inputs.measured.capacity_per_s);
+                shed.is_active().then_some(offered_per_s * (1.0 - dropped))
+            }
+            Self::Aimd(aimd) => Some(aimd.step(age_s, offered_per_s, now)),
+        };
+        (limit_per_s, if limit_per_s.is_some() { Reason::Limiting } else { Reason::Open })
+    }
+}
+
 impl PartitionLoop {
     /// A loop that has seen nothing. `unit_per_s` is what the partition is expected to do.
     pub fn new(policy: Policy, unit_per_s: f64) -> Self {
@@ -122,6 +155,7 @@ impl PartitionLoop {
             policy,
             unit_per_s,
             pid: Pid::new(policy.pid()),
+            other: Other::of(policy.rule, unit_per_s),
             outage: Outage::default(),
             last: Inputs { measured, ..Inputs::default() },
             last_at: None,
@@ -152,6 +186,9 @@ impl PartitionLoop {
         if policy.overflow != self.policy.overflow && policy.overflow != Overflow::Absorb {
             self.engaged = true;
         }
+        if policy.rule != self.policy.rule {
+            self.other = Other::of(policy.rule, self.unit_per_s);
+        }
         self.policy = policy;
         self.pid.retune(gains);
     }
@@ -166,7 +203,14 @@ impl PartitionLoop {
                 self.outage.running(inputs.admitted_per_s, inputs.measured.drain_s(), dt_s);
                 (None, Reason::Open)
             }
-            (Flow::Running, Some(setpoint_s)) => self.running(&inputs, setpoint_s, dt_s),
+            (Flow::Running, Some(setpoint_s)) => match &mut self.other {
+                Some(other) => {
+                    let drain_s = inputs.measured.drain_s();
+                    self.outage.running(inputs.admitted_per_s, drain_s, dt_s);
+                    other.step(&inputs, now)
+                }
+                None => self.running(&inputs, setpoint_s, dt_s),
+            },
             (Flow::StoreGone | Flow::OwnerGone, None) => (None, Reason::Outage),
             (Flow::StoreGone | Flow::OwnerGone, Some(_)) => self.gone(&inputs, dt_s),
         };

@@ -285,3 +285,19 @@ proptest! {
         prop_assert_eq!(run(&loads), outputs);
     }
 }
+
+#[test]
+fn other_rules_know_lag_and_load_only() {
+    let limit = |rule, age_s, offered_per_s| {
+        let mut tick = PartitionLoop::new(Policy { rule, ..Policy::default() }, 1_000.0);
+        let measured = Measured { capacity_per_s: 1_000.0, age_s, ..Measured::default() };
+        let inputs = Inputs { measured, offered_per_s, ..Inputs::default() };
+        tick.step(&inputs, Nanos::from_millis(500)).limit_per_s
+    };
+    assert_eq!(limit(Rule::Paper, 14.0, 9_000.0), None);
+    let held = limit(Rule::Paper, 16.0, 9_000.0).expect("a limit");
+    assert!((held - 1_000.0).abs() < 1e-6, "capacity, whatever waits: {held}");
+    assert_eq!(limit(Rule::Aimd, 0.0, 9_000.0), Some(1_050.0));
+    assert_eq!(limit(Rule::Aimd, 2.0, 9_000.0), Some(700.0));
+    assert_eq!(limit(Rule::Loop, 16.0, 9_000.0), None, "nothing waits");
+}

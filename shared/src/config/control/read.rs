@@ -6,7 +6,7 @@ use control::gains::Gains;
 use control::level::{Class as LoopClass, Level, ShedOrder};
 use control::mode::{Effect, Mode};
 use control::pid::{Form, PidConfig};
-use control::profile::{Overflow, Policy, Profile};
+use control::profile::{Overflow, Policy, Profile, Rule};
 use control::signal::Signal;
 
 use super::super::build::{decimal, integer, name, text, topic_path};
@@ -133,6 +133,11 @@ fn policy(settings: &Settings, profile: Profile, class: Class) -> Policy {
     let outage_s = seconds(settings, &format!("control.{class}.outage_budget_ms"));
     let outage_default = Duration::from_millis(OUTAGE_BUDGET_MS.min(share_ms(settings, class)));
     Policy {
+        rule: match name(settings, "control.rule") {
+            "paper" => Rule::Paper,
+            "aimd" => Rule::Aimd,
+            _ => Rule::Loop,
+        },
         overflow: overflow.unwrap_or(start.overflow),
         setpoint_s: setpoint_s.or(start.setpoint_s),
         signal: signal(settings),

@@ -578,6 +578,12 @@ pub static KEYS: &[Key] = &[
         "What is held at the setpoint: `drain` = backlog over measured capacity, `lag_seconds` = the oldest record's age, `downstream_p99` and `ingress_p99` = the 99th percentile of the database's and the ingress's answers.",
     ),
     key(
+        "control.rule",
+        Kind::Name(&["loop", "paper", "aimd"]),
+        "loop",
+        "What makes a limit: `loop` = the control loop; to compare with, `paper` = a share of the load is dropped above 15 s of lag, `aimd` = +5 % or ×0.7 by the lag. The other two know neither setpoint nor budget.",
+    ),
+    key(
         "control.form",
         Kind::Name(&["positional", "incremental"]),
         "positional",

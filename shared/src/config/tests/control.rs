@@ -6,7 +6,7 @@ use ::control::gains::Gains;
 use ::control::level::{Level, ShedOrder};
 use ::control::mode::Mode;
 use ::control::pid::Form;
-use ::control::profile::{Overflow, Policy, Profile};
+use ::control::profile::{Overflow, Policy, Profile, Rule};
 use ::control::signal::Signal;
 
 use super::*;
@@ -62,6 +62,8 @@ fn every_name_has_its_meaning() {
     let bounds = transactional(&["control.u_min=0.1", "control.u_max=2"]).pid;
     assert_eq!((bounds.u_min, bounds.u_max), (0.1, 2.0));
     assert_eq!(transactional(&["control.form=incremental"]).pid.form, Form::Incremental);
+    assert_eq!(transactional(&["control.rule=paper"]).rule, Rule::Paper);
+    assert_eq!(transactional(&["control.rule=aimd"]).rule, Rule::Aimd);
     let whole = built(&["control.unit_per_s=1500.5", "control.retention_share=0.25"]);
     assert_eq!((whole.unit_per_s, whole.retention_share), (1500.5, 0.25));
 }
