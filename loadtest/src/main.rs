@@ -138,7 +138,7 @@ struct ControlOptions {
         long,
         value_enum,
         value_delimiter = ',',
-        default_value = "without,bounded-lag,absorb,paper",
+        default_value = "without,bounded-lag,absorb,paper,aimd,equation-five",
         default_value_if("cases", clap::builder::ArgPredicate::IsPresent, None)
     )]
     variants: Vec<Variant>,

@@ -33,8 +33,12 @@ pub enum Variant {
     BoundedLag,
     /// `control.profile = "absorb"`.
     Absorb,
-    /// The paper's equation (5): increments of the database's p99.
+    /// `control.rule = "paper"`: a share of the load is dropped by the lag.
     Paper,
+    /// `control.rule = "aimd"`.
+    Aimd,
+    /// The paper's equation (5): increments of the database's p99.
+    EquationFive,
 }
 
 /// Something that happens while a load runs, with `bounded-lag`.
@@ -77,7 +81,11 @@ pub async fn run(dir: &Path, services: &Services, options: &Options) -> anyhow::
         let played = played.with_context(|| name.to_owned())?;
         let judged = match variant {
             Variant::BoundedLag => Judged::AsBounded,
-            Variant::Without | Variant::Absorb | Variant::Paper => Judged::No,
+            Variant::Without
+            | Variant::Absorb
+            | Variant::Paper
+            | Variant::Aimd
+            | Variant::EquationFive => Judged::No,
         };
         figures::note(&mut report, name, &played, judged)?;
     }
@@ -97,6 +105,8 @@ impl Variant {
             Self::BoundedLag => "bounded-lag",
             Self::Absorb => "absorb",
             Self::Paper => "paper",
+            Self::Aimd => "aimd",
+            Self::EquationFive => "equation-five",
         }
     }
 
@@ -105,7 +115,9 @@ impl Variant {
             Self::Without => &["control.enforcement=off"],
             Self::BoundedLag => &["control.profile=bounded-lag"],
             Self::Absorb => &["control.profile=absorb"],
-            Self::Paper => &[
+            Self::Paper => &["control.rule=paper"],
+            Self::Aimd => &["control.rule=aimd"],
+            Self::EquationFive => &[
                 "control.signal=downstream_p99",
                 "control.form=incremental",
                 "control.transactional.overflow=bound",
