@@ -21,6 +21,9 @@ const FRACTION_BITS: u32 = 4;
 const CLOSED: u64 = u64::MAX;
 /// One batch is charged with at most so much time, ns: a larger one is admitted in part.
 pub const BATCH_NS_MAX: u64 = 2_000_000_000;
+/// In a depth an event counts at most so long, ns: 14 of them 0.56 s. (Simulated, 0.5 s of depth cost 0.15 s
+/// of lag.)
+const EVENT_NS_MAX: u64 = 40_000_000;
 /// TAT is never further ahead than this, ns: a clock that was set back cannot close a bucket for long.
 const AHEAD_NS_MAX: u64 = 3_000_000_000;
 
@@ -40,6 +43,13 @@ pub enum Tolerance {
     Always,
     /// Nanoseconds.
     Nanos(u64),
+    /// Nanoseconds, or the time of so many events where that is more; of a slow bucket's, 40 ms each.
+    AtLeast {
+        /// Nanoseconds.
+        nanos: u64,
+        /// Events.
+        events: u32,
+    },
 }
 
 /// What was let in. Goes back with [`Bucket::give_back`] where a later step refuses.
@@ -60,6 +70,17 @@ pub struct Refused {
 }
 
 impl Tolerance {
+    /// How far ahead the bucket may be, in 1/16 ns, at a cost; `None`: however far.
+    fn ahead(self, cost: u64) -> Option<u64> {
+        let (nanos, events) = match self {
+            Self::Always => return None,
+            Self::Nanos(nanos) => (nanos, 0),
+            Self::AtLeast { nanos, events } => (nanos, events),
+        };
+        let least = cost.min(EVENT_NS_MAX << FRACTION_BITS).saturating_mul(u64::from(events));
+        Some(nanos.saturating_mul(1 << FRACTION_BITS).max(least))
+    }
+
     /// Burst in seconds; what is not a positive number is none.
     pub fn seconds(seconds: f64) -> Self {
         Self::Nanos(nanos(seconds))
@@ -67,7 +88,12 @@ impl Tolerance {
 
     /// A level's.
     pub fn of(level: Level) -> Self {
-        level.tolerance_s().map_or(Self::Always, Self::seconds)
+        match level.tolerance_s() {
+            None => Self::Always,
+            Some(seconds) => {
+                Self::AtLeast { nanos: nanos(seconds), events: level.tolerance_events() }
+            }
+        }
     }
 }
 
@@ -105,20 +131,18 @@ impl Bucket {
             // What always passes needs no room and leaves no debt.
             return match tolerance {
                 Tolerance::Always => Ok(Permit { events, cost: 0 }),
-                Tolerance::Nanos(_) => Err(Refused { wait_ns: None }),
+                Tolerance::Nanos(_) | Tolerance::AtLeast { .. } => Err(Refused { wait_ns: None }),
             };
         }
         let now = now.0.saturating_mul(1 << FRACTION_BITS);
-        let events = match tolerance {
-            Tolerance::Always => events,
-            Tolerance::Nanos(_) => events.min(batch_max(cost)),
-        };
+        let ahead = tolerance.ahead(cost);
+        let events = if ahead.is_some() { events.min(batch_max(cost)) } else { events };
         let charge = cost.saturating_mul(u64::from(events));
         let mut seen = self.tat.load(Ordering::Relaxed);
         loop {
             let from = believed(seen, now);
-            if let Tolerance::Nanos(tolerance) = tolerance {
-                let room_until = now.saturating_add(tolerance.saturating_mul(1 << FRACTION_BITS));
+            if let Some(ahead) = ahead {
+                let room_until = now.saturating_add(ahead);
                 if from >= room_until {
                     let wait = (from - room_until) >> FRACTION_BITS;
                     return Err(Refused { wait_ns: Some(wait + 1) });

@@ -79,6 +79,17 @@ impl Level {
             _ => Some(0.10),
         }
     }
+
+    /// The least depth, events: 0.1 s of a replica's part of a slow partition is an event or two, and
+    /// what comes at random would find the bucket full half of the time.
+    pub const fn tolerance_events(self) -> u32 {
+        match self.0 {
+            0 | 1 => 14,
+            2 => 12,
+            3 => 10,
+            _ => 8,
+        }
+    }
 }
 
 /// Splits a budget among the levels, strictly in order, with a floor for the last one; fluid, for

@@ -203,3 +203,32 @@ proptest! {
         }
     }
 }
+
+/// A replica's part of a slow partition's limit is a few events a second. What comes at random, at about
+/// that rate, must still get about all of it.
+#[test]
+fn a_slow_bucket_is_used_up_by_what_comes_at_random() {
+    let used = |level: usize, limit_per_s: f64| {
+        let bucket = Bucket::new(Some(limit_per_s));
+        let mut random = 0x9e37_79b9_7f4a_7c15_u64;
+        let (seconds, mut admitted) = (2_000_u64, 0_u32);
+        for millisecond in 0..seconds * 1_000 {
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            let comes = (random >> 11) as f64 / ((1_u64 << 53) as f64) < limit_per_s * 1.05 / 1e3;
+            let now = Nanos::from_millis(1_000_000 + millisecond);
+            let tolerance = Tolerance::of(Level::ALL[level]);
+            if comes && bucket.admit(1, tolerance, now).is_ok() {
+                admitted += 1;
+            }
+        }
+        f64::from(admitted) / (limit_per_s * seconds as f64)
+    };
+    for (limit_per_s, least) in [(1_000.0, 0.99), (20.0, 0.95), (8.0, 0.80)] {
+        for level in [3, 4] {
+            let used = used(level, limit_per_s);
+            assert!(used >= least, "level {level} at {limit_per_s}/s: {used}");
+        }
+    }
+}

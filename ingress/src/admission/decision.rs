@@ -297,11 +297,11 @@ mod tests {
         check(none, None, Class::Telemetry, &[Ok(2)]);
         check(none, Some(0.0), Class::Control, &[Ok(0)]);
         check(none, Some(0.0), Class::Transactional, &[full]);
-        // A contract of two a second: two are in it at one moment, and the bucket has room for 0.25 s
-        // of four a second: one, and for what is in excess 0.15 s: the same one.
+        // A contract of two a second: two are in it at one moment. The bucket of four a second has room
+        // for 0.56 s of what is in contract, and for 0.4 s of what is not.
         check(contract(Some(2.0), None), None, Class::Transactional, &[Ok(1), Ok(1), Ok(3), Ok(3)]);
-        check(contract(Some(2.0), None), Some(4.0), Class::Transactional, &[Ok(1), full, full]);
-        check(contract(Some(0.0), None), Some(4.0), Class::Transactional, &[Ok(3), over, over]);
+        check(contract(Some(2.0), None), Some(4.0), Class::Transactional, &[Ok(1), Ok(1), over]);
+        check(contract(Some(0.0), None), Some(4.0), Class::Transactional, &[Ok(3), Ok(3), over]);
         check(
             contract(None, Some(2.0)),
             None,

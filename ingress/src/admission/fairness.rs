@@ -17,6 +17,9 @@ use super::flows::{Flow, Flows, Known};
 
 /// Rates are smoothed over so long, s: a burst is answered by the bucket, a habit by the fair part.
 const RATE_OVER_S: f64 = 0.5;
+/// So much more is kept than there is room for: what is drawn at random comes unevenly, and the bucket has
+/// the last word.
+const FILL: f64 = 1.05;
 /// A tenant that has asked for nothing for so long is forgotten.
 const IDLE_MAX: Duration = Duration::from_secs(60);
 /// Where no partition is limited, rates are taken this often.
@@ -156,7 +159,7 @@ impl Fairness {
         }
         for (id, parties) in parties {
             let mut demands: Vec<Demand> = parties.iter().map(|(demand, _)| *demand).collect();
-            let alpha = Alpha::of(&mut demands, left.get(&id).copied().unwrap_or(0.0));
+            let alpha = Alpha::of(&mut demands, left.get(&id).copied().unwrap_or(0.0) * FILL);
             for (demand, flow) in parties {
                 flow.set_keep(alpha.keeps(demand));
             }
