@@ -187,7 +187,7 @@ impl Fairness {
 
 /// A tenant without a contract weighs as much as the smallest one.
 fn smallest_contract(config: &ControlConfig) -> f64 {
-    let all = config.contracts.iter().map(|(_, contract)| contract).chain([&config.contract]);
+    let all = config.contracts.values().chain([&config.contract]);
     let smallest = all.filter_map(|one| one.contract_per_s).fold(f64::INFINITY, f64::min);
     if smallest.is_finite() { smallest.max(1.0) } else { 1.0 }
 }
@@ -251,7 +251,10 @@ mod tests {
     fn contracts_come_first_and_weigh() {
         let contract = |rate| Contract { contract_per_s: Some(rate), ceiling_per_s: None };
         let config = ControlConfig {
-            contracts: vec![(tenant("a"), contract(1_000.0)), (tenant("b"), contract(100.0))],
+            contracts: HashMap::from([
+                (tenant("a"), contract(1_000.0)),
+                (tenant("b"), contract(100.0)),
+            ]),
             ..ControlConfig::default()
         };
         // 1,100 in contract; of what is left, 1,100, a and b have ten parts and one.

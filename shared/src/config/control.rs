@@ -4,6 +4,7 @@ mod contracts;
 mod read;
 pub(super) mod relations;
 
+use std::collections::HashMap;
 use std::fmt;
 
 use control::level::{Class as LoopClass, ShedOrder};
@@ -33,7 +34,7 @@ pub struct ControlConfig {
     /// What every tenant has that is not named.
     pub contract: Contract,
     /// What named tenants have.
-    pub contracts: Vec<(TenantId, Contract)>,
+    pub contracts: HashMap<TenantId, Contract>,
     /// Whether modes are entered by rule; pins work always.
     pub automatic_modes: bool,
     /// What each mode admits, by `mode as usize`.
@@ -130,7 +131,7 @@ impl Default for ControlConfig {
             unit_per_s: 20_000.0,
             shed_order: ShedOrder::default(),
             contract: Contract::default(),
-            contracts: Vec::new(),
+            contracts: HashMap::new(),
             automatic_modes: true,
             modes: Mode::ALL.map(Mode::effect),
             essential: Essential::default(),
@@ -143,7 +144,6 @@ impl Default for ControlConfig {
 impl ControlConfig {
     /// What a tenant has.
     pub fn contract(&self, tenant: &TenantId) -> Contract {
-        let own = self.contracts.iter().find(|(named, _)| named == tenant);
-        own.map_or(self.contract, |(_, contract)| *contract)
+        self.contracts.get(tenant).copied().unwrap_or(self.contract)
     }
 }

@@ -1,6 +1,6 @@
 //! What tenants may count on, and what they may not exceed: `limits` and `[[contract]]`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::super::build::decimal;
 use super::super::settings::Settings;
@@ -23,8 +23,8 @@ pub(super) fn of_everybody(settings: &mut Settings) -> Contract {
 pub(super) fn of_tenants(
     settings: &mut Settings,
     everybody: Contract,
-) -> Vec<(TenantId, Contract)> {
-    let mut contracts = Vec::new();
+) -> HashMap<TenantId, Contract> {
+    let mut contracts = HashMap::new();
     let mut named: BTreeMap<TenantId, String> = BTreeMap::new();
     for entry in settings.entries("contract") {
         let path = format!("{entry}.tenant");
@@ -46,7 +46,7 @@ pub(super) fn of_tenants(
             continue;
         }
         named.insert(tenant, path);
-        contracts.push((tenant, contract(settings, &entry, everybody)));
+        contracts.insert(tenant, contract(settings, &entry, everybody));
     }
     contracts
 }
