@@ -13,7 +13,7 @@ pub enum Mode {
     /// All levels.
     #[default]
     Normal,
-    /// Answers carry Retry-After, the last level is sampled.
+    /// Something is being shed: told to the applications around, nothing more by default.
     Aggressive,
     /// Excess is closed.
     Survival,
@@ -192,8 +192,9 @@ impl Mode {
             essential_only: false,
         };
         match self {
-            Self::Normal => open,
-            Self::Aggressive => Effect { last_level_share: 0.5, ..open },
+            // The loop and the fair parts shed already, each where it must: sampling everywhere would
+            // take from partitions that have room.
+            Self::Normal | Self::Aggressive => open,
             Self::Survival => Effect { closed_from: Some(Level::ALL[3]), ..open },
             Self::ReadOnly => {
                 Effect { closed_from: Some(Level::ALL[3]), essential_only: true, ..open }

@@ -8,7 +8,7 @@ use control::level::{Level, ShedShare};
 use control::mode::{Figures, Mode, Modes, Pin};
 use control::time::Nanos;
 use shared::plane::Plane;
-use shared::position::PartitionId;
+use shared::position::{Class, PartitionId};
 
 use super::Admission;
 use super::seat::Seat;
@@ -42,7 +42,7 @@ impl ModeChoice {
             count as f64 / seats.len().max(1) as f64
         };
         self.figures = Figures {
-            wait_s: seats.values().map(Seat::wait_s).fold(0.0, f64::max),
+            wait_s: worst_class(seats),
             shed_share: self.all.share(),
             in_contract_shed_share: self.in_contract.share(),
             stale_share: share(&|seat| seat.is_stale(now)),
@@ -93,4 +93,18 @@ impl ModeChoice {
         }
         self.all.count(offered as f64, shed as f64, dt_s);
     }
+}
+
+/// The wait of the worst class, s: what its partitions have in excess over what they can do, together.
+fn worst_class(seats: &BTreeMap<PartitionId, Seat>) -> f64 {
+    let mut classes = [(0.0, 0.0); Class::ALL.len()];
+    for seat in seats.values() {
+        let (waits, capacity) = &mut classes[seat.id.class.index()];
+        *waits += seat.wait_s() * seat.capacity_per_s();
+        *capacity += seat.capacity_per_s();
+    }
+    classes
+        .into_iter()
+        .map(|(waits, all)| if all > 0.0 { waits / all } else { 0.0 })
+        .fold(0.0, f64::max)
 }

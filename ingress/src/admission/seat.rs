@@ -223,6 +223,11 @@ impl Seat {
         self.output.map_or(0.0, |output| control::mode::wait_s(self.policy.overflow, &output))
     }
 
+    /// What its writer can do, as far as it is known, events/s.
+    pub fn capacity_per_s(&self) -> f64 {
+        self.report.map_or(0.0, |(_, report)| report.capacity_per_s)
+    }
+
     /// What its last report says, while it is fresh.
     pub fn report(&self, now: Instant) -> Option<&PartitionReport> {
         let (sent, report) = self.report.as_ref()?;

@@ -672,7 +672,7 @@ pub static KEYS: &[Key] = &[
     key(
         "mode.aggressive.sample_share",
         SHARE,
-        "0.5",
+        "1",
         "What share of the last open level's events is let in before the limit is asked.",
     ),
     key("mode.aggressive.limit_factor", FACTOR, "1", "On all limits."),
