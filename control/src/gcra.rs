@@ -24,7 +24,10 @@ pub const BATCH_NS_MAX: u64 = 2_000_000_000;
 /// In a depth an event counts at most so long, ns: 14 of them 0.56 s. (Simulated, 0.5 s of depth cost 0.15 s
 /// of lag.)
 const EVENT_NS_MAX: u64 = 40_000_000;
-/// TAT is never further ahead than this, ns: a clock that was set back cannot close a bucket for long.
+/// A slower rate admits nothing.
+const SLOWEST_PER_S: f64 = 1e-4;
+/// TAT is never further ahead than this, ns, or two events of a slow bucket: a clock that was set back cannot
+/// close it for long.
 const AHEAD_NS_MAX: u64 = 3_000_000_000;
 
 /// A bucket. 16 bytes; shared by reference, no lock.
@@ -140,7 +143,7 @@ impl Bucket {
         let charge = cost.saturating_mul(u64::from(events));
         let mut seen = self.tat.load(Ordering::Relaxed);
         loop {
-            let from = believed(seen, now);
+            let from = believed(seen, now, cost);
             if let Some(ahead) = ahead {
                 let room_until = now.saturating_add(ahead);
                 if from >= room_until {
@@ -173,13 +176,15 @@ impl Bucket {
     /// How far the admitted events reach ahead of the clock, ns; 0 where the bucket is full.
     pub fn ahead_ns(&self, now: Nanos) -> u64 {
         let now = now.0.saturating_mul(1 << FRACTION_BITS);
-        (believed(self.tat.load(Ordering::Relaxed), now) - now) >> FRACTION_BITS
+        let cost = self.cost.load(Ordering::Relaxed);
+        (believed(self.tat.load(Ordering::Relaxed), now, cost) - now) >> FRACTION_BITS
     }
 }
 
 /// The TAT as far as it can be believed: not in the past, and not further ahead than any debt.
-fn believed(tat: u64, now: u64) -> u64 {
-    tat.clamp(now, now.saturating_add(AHEAD_NS_MAX << FRACTION_BITS))
+fn believed(tat: u64, now: u64, cost: u64) -> u64 {
+    let slow = if cost == CLOSED { 0 } else { cost.saturating_mul(2) };
+    tat.clamp(now, now.saturating_add(slow.max(AHEAD_NS_MAX << FRACTION_BITS)))
 }
 
 /// The most events of one batch; at least one, or a slow bucket would never admit any.
@@ -191,8 +196,7 @@ fn batch_max(cost: u64) -> u32 {
 /// is no reason to open the gate.
 fn cost_of(per_s: Option<f64>) -> u64 {
     let Some(per_s) = per_s else { return 0 };
-    // One event in 3 s and slower is closed: the debt of one event would be forgotten.
-    if per_s.is_nan() || per_s * 3.0 <= 1.0 {
+    if per_s.is_nan() || per_s < SLOWEST_PER_S {
         return CLOSED;
     }
     let cost = (f64::from(1_u32 << FRACTION_BITS) * 1e9 / per_s + 0.5) as u64;

@@ -69,7 +69,7 @@ const ENTER: [Rule; 7] = [
     Rule { mode: Mode::Survival, enter: |now| now.wait_s > 15.0, enter_after_s: 5.0 },
     Rule { mode: Mode::Survival, enter: |now| now.stale_share > 0.25, enter_after_s: 0.0 },
     Rule { mode: Mode::ReadOnly, enter: |now| now.writers_gone_share >= 0.5, enter_after_s: 0.0 },
-    Rule { mode: Mode::ReadOnly, enter: |now| now.wait_s > 60.0, enter_after_s: 0.0 },
+    Rule { mode: Mode::ReadOnly, enter: |now| now.wait_s > 60.0, enter_after_s: 2.0 },
 ];
 
 /// May the mode be left, and after how long.
@@ -239,13 +239,14 @@ mod tests {
         check(Figures { wait_s: 16.0, ..CALM }, 5, Mode::Survival, Mode::Normal);
         check(Figures { stale_share: 0.3, ..CALM }, 0, Mode::Survival, Mode::Normal);
         check(Figures { writers_gone_share: 0.5, ..CALM }, 0, Mode::ReadOnly, Mode::Normal);
-        check(Figures { wait_s: 61.0, ..CALM }, 0, Mode::ReadOnly, Mode::Normal);
+        check(Figures { wait_s: 61.0, ..CALM }, 2, Mode::ReadOnly, Mode::Normal);
     }
 
     #[test]
     fn it_comes_back_one_mode_at_a_time() {
         let mut modes = Modes::default();
-        assert_eq!(modes.step(&Figures { wait_s: 90.0, ..CALM }, at(0)), Mode::ReadOnly);
+        let waits = Figures { wait_s: 90.0, ..CALM };
+        assert_eq!(feed(&mut modes, waits, 0, 2), Mode::ReadOnly);
         assert_eq!(feed(&mut modes, CALM, 1, 60), Mode::ReadOnly);
         assert_eq!(modes.step(&CALM, at(61)), Mode::Survival);
         assert_eq!(feed(&mut modes, CALM, 62, 122), Mode::Aggressive);
@@ -269,9 +270,9 @@ mod tests {
         assert_eq!(feed(&mut modes, Figures { shed_share: 0.1, ..CALM }, 0, 9), Mode::ReadOnly);
         assert_eq!(modes.step(&CALM, at(10)), Mode::Aggressive);
         modes.pin(Some(Pin { mode: Mode::Normal, until: at(20) }));
-        assert_eq!(modes.step(&Figures { wait_s: 90.0, ..CALM }, at(11)), Mode::Normal);
+        assert_eq!(feed(&mut modes, Figures { wait_s: 90.0, ..CALM }, 11, 13), Mode::Normal);
         modes.pin(None);
-        assert_eq!(modes.step(&CALM, at(12)), Mode::ReadOnly);
+        assert_eq!(modes.step(&CALM, at(14)), Mode::ReadOnly);
     }
 
     #[test]

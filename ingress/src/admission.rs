@@ -127,7 +127,11 @@ impl Admission {
             let flow = cache.flow(&self.flows, party.id, party.tenant);
             let asked = Asked { class: party.id.class.into(), events: party.asked, now };
             let gate = self.gates.of(party.id);
-            gate.offered.add(party.asked);
+            gate.offered.add(party.asked + party.closed);
+            if party.closed > 0 {
+                flow.offered.add(party.closed);
+                self.metrics.closed(party.id.class.into(), stance.shed_order, party.closed);
+            }
             let decided = self.decide_one(&stance, gate, &flow, asked);
             gate.admitted.add(decided.events);
             party.settle(decided);

@@ -94,8 +94,8 @@ impl Reject {
             | Self::Batch(bound)
             | Self::Depth(bound)
             | Self::Members(bound) => Some(bound.text()),
-            Self::OverCeiling { ceiling_per_s, .. } => {
-                Some(format!("the ceiling is {ceiling_per_s} events/s"))
+            Self::OverCeiling { ceiling_per_1000_s, .. } => {
+                Some(format!("the ceiling is {} events/s", *ceiling_per_1000_s as f64 / 1e3))
             }
             Self::ModeClosed { mode, .. } => Some(format!("the mode is {mode}")),
             Self::AckUnknown => {
@@ -192,8 +192,13 @@ impl Reject {
                 );
             }
             Self::RateLimited(quota) => quota.add_to(headers),
-            Self::OverCeiling { ceiling_per_s, after_s } => {
-                fixed_limits::add_fields(headers, "tenant", (*ceiling_per_s, 1), (0, *after_s));
+            Self::OverCeiling { ceiling_per_1000_s, after_s } => {
+                // Whole events in whole seconds: one in several where there are fewer.
+                let policy = match *ceiling_per_1000_s {
+                    slow @ 0..1_000 => (1, 1_000_u64.div_ceil(slow.max(1)) as u32),
+                    rate => (rate / 1_000, 1),
+                };
+                fixed_limits::add_fields(headers, "tenant", policy, (0, *after_s));
             }
             Self::Method { allow } => {
                 headers.insert(ALLOW, HeaderValue::from_static(allow));

@@ -129,8 +129,8 @@ pub(crate) enum Reject {
     Overloaded,
     /// The tenant has sent as many events as it may ever send.
     OverCeiling {
-        /// How many that are, events/s.
-        ceiling_per_s: u64,
+        /// How many that are, events in 1,000 s.
+        ceiling_per_1000_s: u64,
         /// After how many seconds there is room again.
         after_s: u32,
     },

@@ -292,7 +292,8 @@ fn inputs(reading: &Reading, asked: Option<Asked>, ingress_p99_s: f64) -> Inputs
             ingress_p99_s,
         },
         offered_per_s: asked.offered_per_s,
-        admitted_per_s: asked.admitted_per_s,
+        // What the log says arrives bounds what anybody says was let in.
+        admitted_per_s: asked.admitted_per_s.min(2.0 * arrived_per_s + 100.0),
         room: None,
     }
 }

@@ -232,3 +232,15 @@ fn a_slow_bucket_is_used_up_by_what_comes_at_random() {
         }
     }
 }
+
+#[test]
+fn a_slow_bucket_admits_one_in_its_time_and_no_more() {
+    let bucket = Bucket::new(Some(0.1));
+    let second = Tolerance::seconds(1.0);
+    let mut admitted = 0;
+    for tenth in 0..1_000 {
+        let now = Nanos::from_millis(1_000_000 + 100 * tenth);
+        admitted += u32::from(bucket.admit(1, second, now).is_ok());
+    }
+    assert!((10..=11).contains(&admitted), "a tenth a second over 100 s: {admitted}");
+}

@@ -41,11 +41,16 @@ pub(super) enum Step {
     Mode,
     /// The partition's limit.
     Limit,
+    /// An operator's pin on the partition.
+    Pin,
+    /// The writer's breaker, where it refuses everything.
+    Breaker,
 }
 
 impl Step {
     /// All of them; the position is the index.
-    pub const ALL: [Self; 4] = [Self::Ceiling, Self::FairShare, Self::Mode, Self::Limit];
+    pub const ALL: [Self; 6] =
+        [Self::Ceiling, Self::FairShare, Self::Mode, Self::Limit, Self::Pin, Self::Breaker];
 
     /// The metric label.
     pub const fn name(self) -> &'static str {
@@ -54,6 +59,8 @@ impl Step {
             Self::FairShare => "fair_share",
             Self::Mode => "mode",
             Self::Limit => "limit",
+            Self::Pin => "pin",
+            Self::Breaker => "breaker",
         }
     }
 }
@@ -147,7 +154,7 @@ pub(super) fn decide(stance: &Stance, gate: &Gate, flow: &Flow, asked: Asked) ->
         Decision { events: 0, level, refused: Some((step, reject)), permits }
     };
     if !fair {
-        return no(Step::FairShare, over_contract(gate, 0.0), permits);
+        return no(gate.step(Step::FairShare), over_contract(gate, 0.0), permits);
     }
     if !passes_always(asked.class) && is_closed(stance, level) {
         return no(Step::Mode, stance.closed(), permits);
@@ -157,14 +164,14 @@ pub(super) fn decide(stance: &Stance, gate: &Gate, flow: &Flow, asked: Asked) ->
             let rest = events - permit.events;
             if rest > 0 {
                 permits.give_back(gate, flow, rest);
-                refused = Some((Step::Limit, no_room(gate, tenant, colour, 0.0)));
+                refused = Some((gate.step(Step::Limit), no_room(gate, tenant, colour, 0.0)));
             }
             permits.limit = Some(permit);
             Decision { events: permit.events, level, refused, permits }
         }
         Err(wait) => {
             let wait_s = seconds(wait.wait_ns);
-            no(Step::Limit, no_room(gate, tenant, colour, wait_s), permits)
+            no(gate.step(Step::Limit), no_room(gate, tenant, colour, wait_s), permits)
         }
     }
 }
@@ -212,7 +219,7 @@ fn is_closed(stance: &Stance, level: Level) -> bool {
 
 fn over_ceiling(tenant: &Tenant, wait_s: f64) -> Reject {
     let after_s = retry::after_s(wait_s, NO_JITTER);
-    Reject::OverCeiling { ceiling_per_s: tenant.ceiling_per_s(), after_s }
+    Reject::OverCeiling { ceiling_per_1000_s: tenant.ceiling_per_1000_s(), after_s }
 }
 
 fn over_contract(gate: &Gate, wait_s: f64) -> Reject {

@@ -37,8 +37,8 @@ pub(super) struct Tenant {
     pub control: Bucket,
     /// This replica's part of it, events/s, as bits; NaN: none.
     contract_per_s: AtomicU64,
-    /// All replicas together, events/s; 0: none.
-    ceiling_per_s: AtomicU64,
+    /// All replicas together, events in 1,000 s; 0: none.
+    ceiling_per_1000_s: AtomicU64,
 }
 
 /// What one tenant asks of one partition.
@@ -85,7 +85,7 @@ impl Tenant {
             contract: Bucket::new(None),
             control: Bucket::new(None),
             contract_per_s: AtomicU64::new(NONE.to_bits()),
-            ceiling_per_s: AtomicU64::new(0),
+            ceiling_per_1000_s: AtomicU64::new(0),
         };
         tenant.set(contract, share, share);
         tenant
@@ -99,8 +99,8 @@ impl Tenant {
         self.contract.set_rate(own);
         self.control.set_rate(own.map(|rate| rate * CONTROL_SHARE));
         self.contract_per_s.store(own.unwrap_or(NONE).to_bits(), Ordering::Relaxed);
-        let ceiling = contract.ceiling_per_s.unwrap_or(0.0);
-        self.ceiling_per_s.store(ceiling as u64, Ordering::Relaxed);
+        let ceiling = contract.ceiling_per_s.map_or(0, |rate| ((rate * 1e3) as u64).max(1));
+        self.ceiling_per_1000_s.store(ceiling, Ordering::Relaxed);
     }
 
     /// Whether something was promised to it.
@@ -116,12 +116,12 @@ impl Tenant {
 
     /// Whether its rates are divided among the replicas.
     pub fn is_bound(&self) -> bool {
-        self.has_contract() || self.ceiling_per_s() > 0
+        self.has_contract() || self.ceiling_per_1000_s() > 0
     }
 
-    /// Its ceiling, all replicas together, events/s.
-    pub fn ceiling_per_s(&self) -> u64 {
-        self.ceiling_per_s.load(Ordering::Relaxed)
+    /// Its ceiling, all replicas together, events in 1,000 s.
+    pub fn ceiling_per_1000_s(&self) -> u64 {
+        self.ceiling_per_1000_s.load(Ordering::Relaxed)
     }
 }
 
@@ -182,20 +182,22 @@ impl Flows {
         look(&mut self.known.lock())
     }
 
-    fn find(&self, id: PartitionId, tenant: TenantId) -> Arc<Flow> {
+    /// The flow, and whether a thread may keep it: whoever there is no room for asks again, and those with
+    /// a contract of their own always find room.
+    fn find(&self, id: PartitionId, tenant: TenantId) -> (Arc<Flow>, bool) {
         let Known { rules, tenants, flows } = &mut *self.known.lock();
         if let Some(flow) = flows.get(&(id, tenant)) {
-            return Arc::clone(flow);
+            return (Arc::clone(flow), true);
         }
-        if flows.len() >= FLOWS_MAX {
-            return Arc::new(Flow::of(Arc::clone(&self.stranger)));
+        if flows.len() >= FLOWS_MAX && !rules.config.contracts.contains_key(&tenant) {
+            return (Arc::new(Flow::of(Arc::clone(&self.stranger))), false);
         }
         let whose = tenants.entry(tenant).or_insert_with(|| {
             Arc::new(Tenant::new(rules.config.contract(&tenant), rules.share()))
         });
         let flow = Arc::new(Flow::of(Arc::clone(whose)));
         flows.insert((id, tenant), Arc::clone(&flow));
-        flow
+        (flow, true)
     }
 }
 
@@ -218,7 +220,10 @@ impl FlowCache {
         {
             return Arc::clone(flow);
         }
-        let flow = flows.find(id, tenant);
+        let (flow, kept) = flows.find(id, tenant);
+        if !kept {
+            return flow;
+        }
         if held.len() >= CACHED_MAX {
             held.clear();
         }

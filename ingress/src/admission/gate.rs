@@ -1,10 +1,12 @@
 //! One (class, partition) at the gate: its bucket, and what is asked of it.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use control::gcra::Bucket;
 use shared::position::{Class, PartitionId};
 use shared::route::Router;
+
+use super::decision::Step;
 
 /// A counter that one thread reads and all add to.
 #[derive(Debug, Default)]
@@ -39,6 +41,8 @@ pub(super) struct Gate {
     pub admitted: Count,
     /// How long what waits beyond the setpoint will take, ms.
     behind_ms: AtomicU32,
+    /// What closes it where it is not the loop: 0 nothing, 1 an operator, 2 the breaker.
+    cause: AtomicU8,
 }
 
 /// All of them.
@@ -52,6 +56,26 @@ impl Gate {
             offered: Count::default(),
             admitted: Count::default(),
             behind_ms: AtomicU32::new(0),
+            cause: AtomicU8::new(0),
+        }
+    }
+
+    /// Sets what its limit is made by: an operator, the breaker, or the loop.
+    pub fn set_cause(&self, cause: Option<Step>) {
+        let cause = match cause {
+            Some(Step::Pin) => 1,
+            Some(Step::Breaker) => 2,
+            _ => 0,
+        };
+        self.cause.store(cause, Ordering::Relaxed);
+    }
+
+    /// The step that refuses: an operator's pin is no want of capacity.
+    pub fn step(&self, by_loop: Step) -> Step {
+        match self.cause.load(Ordering::Relaxed) {
+            1 => Step::Pin,
+            2 => Step::Breaker,
+            _ => by_loop,
         }
     }
 

@@ -1,6 +1,6 @@
 //! What admission exports. Counted once for each party of a request, never per event.
 
-use control::level::Level;
+use control::level::{Class, Colour, Level, ShedOrder};
 use control::mode::Mode;
 use prometheus::{GaugeVec, Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 use shared::metrics::{Registry, SECONDS_BUCKETS};
@@ -60,7 +60,7 @@ impl Metrics {
         );
         let shed = registry.counters(
             "shock_ingress_shed_total",
-            "Events that admission refused, by level and by the step that refused: ceiling (429), fair_share, mode, limit.",
+            "Events that admission refused, by level and by the step that refused: ceiling (429), fair_share, mode, limit, pin (an operator's), breaker.",
             &["level", "step"],
         );
         let shadow = registry.counters(
@@ -170,6 +170,12 @@ impl Metrics {
         }
         let passed = if shadow { asked } else { decision.events };
         self.admitted[level].inc_by(u64::from(passed));
+    }
+
+    /// Counts what a mode that keeps only the essential closes: nobody asks for its colour.
+    pub(super) fn closed(&self, class: Class, order: ShedOrder, events: u32) {
+        let level = Level::of(class, Colour::Excess, order).index();
+        self.shed[level][Step::Mode as usize].inc_by(u64::from(events));
     }
 
     /// Events so far by level: asked for, and refused for want of capacity. A tenant's own ceiling is

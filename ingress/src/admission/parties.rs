@@ -26,6 +26,8 @@ pub(crate) struct Party {
     pub tenant: TenantId,
     /// How many may be asked for.
     pub asked: u32,
+    /// How many more there are that the mode closes, those behind them among them.
+    pub closed: u32,
     /// How many of those that pass are not given out yet.
     left: u32,
     /// Why the rest does not pass.
@@ -52,6 +54,7 @@ impl Party {
             id,
             tenant,
             asked: 0,
+            closed: 0,
             left: 0,
             refused: None,
             stopped: false,
@@ -91,10 +94,12 @@ impl Parties {
         let place = self.place(checked.id, checked.tenant);
         let party = &mut self.list[place];
         if party.stopped {
+            party.closed += 1;
             return Fate::Behind;
         }
         if checked.closed && checked.id.class != Class::Control {
             party.stopped = true;
+            party.closed += 1;
             party.refused = Some(stance.closed());
             return Fate::Shed(place);
         }

@@ -7,7 +7,7 @@ use control::accept::{Accepted, Ignored, LimitMessage, VERSION};
 use control::fallback::{self, LIMIT_TTL_S, LOCAL_SETPOINT_SHARE, Source, View};
 use control::number::weight;
 use control::outage::Flow;
-use control::profile::{Overflow, Policy};
+use control::profile::{Budget, Overflow, Policy};
 use control::signal::Measured;
 use control::tick::{Inputs, Output, PartitionLoop, Reason};
 use control::time::Nanos;
@@ -18,6 +18,11 @@ use shared::position::PartitionId;
 pub(super) const FRESH: Duration = Duration::from_secs(3);
 /// Rates are smoothed over so long, s.
 const RATE_OVER_S: f64 = 1.0;
+/// An owner is replaced now and then: a larger leap of the epoch is none.
+const EPOCHS_MAX: u64 = 1_000;
+/// More than so many times what arrives, and so much, was not let in.
+const ARRIVED_MAX: f64 = 2.0;
+const ARRIVED_PLUS_PER_S: f64 = 100.0;
 /// Whoever is refused because an owner is gone should not come back before the group has another: the
 /// session's time-out, s.
 const OWNER_GONE_S: f64 = 10.0;
@@ -128,7 +133,8 @@ impl Seat {
     /// The owner says what it measures. A former owner's late word is no news.
     pub fn hear_report(&mut self, report: &PartitionReport, sent: Instant) {
         let newer = self.report.is_none_or(|(at, known)| {
-            report.epoch >= known.epoch || sent.saturating_duration_since(at) > FRESH
+            let follows = (0..=EPOCHS_MAX).contains(&report.epoch.wrapping_sub(known.epoch));
+            follows || sent.saturating_duration_since(at) > FRESH
         });
         if newer {
             self.report = Some((sent, *report));
@@ -203,7 +209,10 @@ impl Seat {
             flow,
             measured,
             offered_per_s: see.offered_per_s,
-            admitted_per_s: see.admitted_per_s,
+            // What the log says arrives bounds what anybody says was let in.
+            admitted_per_s: self.report.map_or(see.admitted_per_s, |(_, report)| {
+                see.admitted_per_s.min(ARRIVED_MAX * report.arrived_per_s + ARRIVED_PLUS_PER_S)
+            }),
             room,
         }
     }
@@ -220,12 +229,46 @@ impl Seat {
 
     /// The wait that the modes count, s.
     pub fn wait_s(&self) -> f64 {
-        self.output.map_or(0.0, |output| control::mode::wait_s(self.policy.overflow, &output))
+        // While the owner is heard its word counts, which takes more than one bad report to move.
+        let leader = self.leader.filter(|_| self.followed).map(|(_, limit)| limit);
+        let waits_s = match (leader, self.policy.overflow) {
+            (Some(limit), Overflow::Bound | Overflow::Shed) => limit.drain_s,
+            (Some(limit), Overflow::Absorb) if limit.reason == Reason::Limiting => {
+                limit.signal_s - limit.setpoint_s
+            }
+            (Some(_), Overflow::Absorb) => 0.0,
+            (None, overflow) => {
+                self.output.map_or(0.0, |output| control::mode::wait_s(overflow, &output))
+            }
+        };
+        waits_s.min(self.waited_s()).max(0.0)
+    }
+
+    /// The most that its records can have waited beyond what they may, s. A class that others squeeze has a
+    /// long drain time for as long as the squeeze lasts; what it has really waited is the oldest's age.
+    fn waited_s(&self) -> f64 {
+        let Some((_, report)) = self.report else { return f64::INFINITY };
+        match (self.policy.budget, self.policy.overflow) {
+            (Budget::Drain, _) => f64::INFINITY,
+            (Budget::DrainAndAge, Overflow::Absorb) => {
+                report.age_s - self.policy.setpoint_s.unwrap_or(0.0)
+            }
+            (Budget::DrainAndAge, Overflow::Bound | Overflow::Shed) => report.age_s,
+        }
     }
 
     /// What its writer can do, as far as it is known, events/s.
     pub fn capacity_per_s(&self) -> f64 {
         self.report.map_or(0.0, |(_, report)| report.capacity_per_s)
+    }
+
+    /// Records that wait, as far as it can be known: with a silent owner, what came since as well.
+    pub fn backlog(&self, now: Instant) -> f64 {
+        self.report.map_or(0.0, |(sent, report)| {
+            let since = now.saturating_duration_since(sent);
+            let silent_s = if since > FRESH { since.as_secs_f64() } else { 0.0 };
+            report.backlog as f64 + report.arrived_per_s * silent_s
+        })
     }
 
     /// What its last report says, while it is fresh.

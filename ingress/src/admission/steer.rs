@@ -23,6 +23,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::time::MissedTickBehavior;
 
 use super::Admission;
+use super::decision::Step;
 use super::fairness::Fairness;
 use super::latencies::Latencies;
 use super::modes::ModeChoice;
@@ -251,6 +252,14 @@ impl<'s> Steering<'s> {
             replica::limit_share(limit, &demands, 0)
         });
         self.admission.set_rate(id, share);
+        let gate = self.admission.gates.of(id);
+        gate.set_cause(match pin {
+            Some(_) => Some(Step::Pin),
+            None => broken.then_some(Step::Breaker),
+        });
+        if pin.is_some() {
+            gate.set_behind_s(self.pinned_for_s(id));
+        }
         let source = match pin {
             Some(_) => "pin",
             None if broken => "breaker",
@@ -262,6 +271,15 @@ impl<'s> Steering<'s> {
             self.admission.metrics.show_limit(id, limit, share, source);
         }
         seat.shown = limit.is_some();
+    }
+
+    /// How long an operator's limit will stand, s; 0 where it has no end.
+    fn pinned_for_s(&self, id: PartitionId) -> f64 {
+        let state = self.plane.state();
+        let state = state.borrow();
+        let until = state.get(&Subject::Partition(id)).and_then(|entry| entry.until_ms);
+        let left_ms = until.map_or(0, |until| until.saturating_sub(self.plane.clock().now().0));
+        left_ms.max(0) as f64 / 1e3
     }
 
     /// Puts the tenants' contracts and ceilings in effect, as far as they are this replica's.

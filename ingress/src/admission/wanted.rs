@@ -14,6 +14,8 @@ use super::seat::Seat;
 pub(super) struct Wanted {
     scaler: Scaler,
     unit_per_s: f64,
+    /// Consumers when some were heard last.
+    owners: u32,
 }
 
 impl Wanted {
@@ -21,7 +23,7 @@ impl Wanted {
     pub fn new(partitions: usize, unit_per_s: f64) -> Self {
         let consumers_max = u32::try_from(partitions.max(1)).unwrap_or(u32::MAX);
         let scaler = Scaler::new(ScaleConfig { consumers_max, ..ScaleConfig::default() });
-        Self { scaler, unit_per_s }
+        Self { scaler, unit_per_s, owners: 0 }
     }
 
     /// How many. `offered_per_s`: asked of all replicas; `owners`: consumers that are heard.
@@ -39,14 +41,17 @@ impl Wanted {
         if count > 0.0 {
             self.unit_per_s = capacity / count;
         }
-        let owners = u32::try_from(owners).unwrap_or(u32::MAX);
+        // That nobody is heard is an outage, and no word on how many there should be.
+        if owners > 0 {
+            self.owners = u32::try_from(owners).unwrap_or(u32::MAX);
+        }
         let load = Load {
             offered_per_s,
-            backlog: reports().map(|report| report.backlog as f64).sum(),
+            backlog: seats.values().map(|seat| seat.backlog(now)).sum(),
             unit_per_s: self.unit_per_s,
             processed_per_s: reports().map(|report| report.applied_per_s).sum(),
-            ready: owners,
-            ordered: owners,
+            ready: self.owners,
+            ordered: self.owners,
         };
         self.scaler.step(&load, at)
     }

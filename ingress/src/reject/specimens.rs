@@ -71,7 +71,7 @@ specimens! {
     Reject::UnknownType => Reject::UnknownType,
     Reject::Schema(_) => Reject::Schema(Box::default()),
     Reject::Overloaded => Reject::Overloaded,
-    Reject::OverCeiling { .. } => Reject::OverCeiling { ceiling_per_s: 1000, after_s: 1 },
+    Reject::OverCeiling { .. } => Reject::OverCeiling { ceiling_per_1000_s: 1_000_000, after_s: 1 },
     Reject::OverContract { .. } => Reject::OverContract { after_s: 1 },
     Reject::NoCapacity { .. } => Reject::NoCapacity { after_s: 1 },
     Reject::ModeClosed { .. } => Reject::ModeClosed { mode: "read-only", after_s: 30 },

@@ -198,6 +198,8 @@ async fn read_only_keeps_the_essential() {
     assert_eq!(answer.header("shock-mode"), Some("read-only"));
     let mode = get.send(&server).await.json();
     assert_eq!((&mode["mode"], &mode["essential_only"]), (&"read-only".into(), &true.into()));
+    let counted = "shock_ingress_shed_total{level=\"4\",step=\"mode\"} 1";
+    assert!(server.registry.text().contains(counted), "{}", server.registry.text());
     // Mixed: what is essential goes in, of another key than what is not.
     let mixed = Post::json(format!("[{ORDER},{CPU},{ORDER},{CPU}]")).send(&server).await;
     assert_eq!((mixed.status, &mixed.json()["accepted"]), (207, &2.into()));
@@ -238,6 +240,43 @@ async fn an_operator_s_word_on_a_tenant_is_obeyed_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_pin_is_no_want_of_capacity() {
+    let server = Fixture::start();
+    server.pin(Class::Transactional, 0.0).await;
+    for _ in 0..8 {
+        let refused = Post::json(ORDER).send(&server).await;
+        refused.problem(503, "no_capacity");
+        let after = refused.header("retry-after").expect("a wait").parse::<u32>();
+        assert!(after.expect("seconds") >= 10, "not before the pin ends");
+        tokio::time::sleep(Duration::from_millis(400)).await;
+    }
+    let text = server.registry.text();
+    let by_pin = |line: &&str| line.contains("shed_total{") && line.contains("step=\"pin\"");
+    let counts = text.lines().filter(by_pin).filter_map(|line| line.rsplit(' ').next());
+    let refused: u64 = counts.map(|count| count.parse::<u64>().expect("a count")).sum();
+    assert_eq!(refused, 8, "{text}");
+    assert!(text.contains("shock_ingress_mode{mode=\"normal\"} 1"), "three seconds of refusals");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ceiling_of_less_than_one_is_no_closed_door() {
+    let server = Fixture::start_with(|config| {
+        config.control.contract.ceiling_per_s = Some(0.3);
+    });
+    assert_eq!(Post::json(ORDER).send(&server).await.status, 202);
+    let refused = Post::json(ORDER).send(&server).await;
+    let problem = refused.problem(429, "over_ceiling");
+    assert_eq!(problem["detail"], "the ceiling is 0.3 events/s");
+    assert_eq!(refused.header("ratelimit-policy"), Some("\"tenant\";q=1;w=4"));
+    let again = async {
+        while Post::json(ORDER).send(&server).await.status != 202 {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), again).await.expect("after three seconds");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_silent_owner_leaves_a_floor_where_the_lag_is_bounded() {
     let server = Fixture::start_with(|config| {
         use control::level::Class as LoopClass;
@@ -252,8 +291,9 @@ async fn a_silent_owner_leaves_a_floor_where_the_lag_is_bounded() {
         id.partition.0
     );
     server.shows(|text| text.contains(&floor)).await;
-    let refused = Post::json(ORDER).send(&server).await;
-    refused.problem(503, "no_capacity");
+    // One event in twenty seconds is what is left.
+    let refused = batch(ORDER, 2).send(&server).await;
+    assert!(refused.status == 207 || refused.status == 503, "{}", refused.status);
     let after = refused.header("retry-after").expect("a wait").parse::<u32>().expect("seconds");
     assert!(after >= 10, "not before the group has another owner: {after}");
 }

@@ -14,7 +14,7 @@ const NAME_BYTES_MAX: usize = 256;
 /// Why a record changes nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ignored {
-    /// No JSON of that form, or numbers that are none.
+    /// No JSON of that form, or numbers that no process measures.
     Malformed,
     /// Of another version.
     Version,
@@ -53,6 +53,7 @@ pub(super) fn live(value: &[u8]) -> Result<Envelope, Ignored> {
         Ok(word) if word.from.is_empty() || word.from.len() > NAME_BYTES_MAX => {
             Err(Ignored::Malformed)
         }
+        Ok(word) if !word.live.is_plausible() => Err(Ignored::Malformed),
         Ok(word) => Ok(word),
         Err(_) => Err(unread(value, u64::from(message::VERSION))),
     }

@@ -41,6 +41,41 @@ impl Live {
     }
 }
 
+/// No rate, events/s, and no other number of a word is larger: seconds, or a factor.
+const NUMBER_MAX: f64 = 1e8;
+/// No backlog is larger, records.
+const BACKLOG_MAX: u64 = 1_000_000_000_000;
+
+impl Live {
+    /// Whether a process can have measured that: anybody who may write to the topic may have made it up.
+    pub(crate) fn is_plausible(&self) -> bool {
+        let amount = |number: f64| (0.0..=NUMBER_MAX).contains(&number);
+        match self {
+            Self::Report(report) => report.partitions.iter().all(|one| {
+                let rates = [one.age_s, one.capacity_per_s, one.arrived_per_s, one.applied_per_s];
+                one.backlog <= BACKLOG_MAX
+                    && rates.into_iter().all(amount)
+                    && amount(one.downstream_p99_s)
+                    && one.room.is_none_or(|room| room >= 0.0)
+            }),
+            // A limit itself is `control::accept`'s.
+            Self::Limits(limits) => limits.partitions.iter().all(|one| {
+                let seconds = [one.signal_s, one.setpoint_s, one.drain_s];
+                seconds.into_iter().all(amount)
+                    && amount(one.capacity_per_s)
+                    && (0.0..=1.0).contains(&one.lower_classes_share)
+            }),
+            Self::Demand(demand) => {
+                let partitions = &demand.partitions;
+                partitions.iter().all(|one| amount(one.offered_per_s) && amount(one.admitted_per_s))
+                    && demand.tenants.iter().all(|one| amount(one.offered_per_s))
+                    && demand.applied.iter().all(|one| amount(one.after_s))
+                    && amount(demand.p99_s)
+            }
+        }
+    }
+}
+
 /// Where a word belongs to; `{"class":"telemetry","partition":7}`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Place {

@@ -21,6 +21,9 @@ pub const VERSION: u16 = 1;
 /// The most entries that are kept. Only tenants are without number.
 pub const ENTRIES_MAX: usize = 10_000;
 
+/// A mode is pinned for so long at most, ms.
+pub const MODE_MS_MAX: i64 = 24 * 60 * 60 * 1_000;
+
 /// What an entry is about. Its text is the record's key.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Subject {
@@ -168,7 +171,10 @@ impl Entry {
     pub(super) fn fits(&self, subject: &Subject) -> bool {
         let rate = |rate: f64| rate.is_finite() && rate >= 0.0;
         let fits = match (&self.setting, subject) {
-            (Setting::Mode { .. }, Subject::Mode) => true,
+            // A mode that nobody takes back must end by itself.
+            (Setting::Mode { .. }, Subject::Mode) => {
+                self.until_ms.is_some_and(|until| until <= self.at_ms.saturating_add(MODE_MS_MAX))
+            }
             (Setting::Limit { limit_per_s }, Subject::Partition(_)) => rate(*limit_per_s),
             (Setting::Tenant { contract_per_s, ceiling_per_s }, Subject::Tenant(_)) => {
                 contract_per_s.is_none_or(rate) && ceiling_per_s.is_none_or(rate)

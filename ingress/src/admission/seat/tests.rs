@@ -30,16 +30,24 @@ impl Scene {
     }
 
     fn limit(&mut self, limit_per_s: f64) {
+        self.limit_of(Some(limit_per_s));
+    }
+
+    fn limit_of(&mut self, limit_per_s: Option<f64>) {
+        self.say(limit_per_s, (0.4, 0.4));
+    }
+
+    fn say(&mut self, limit_per_s: Option<f64>, (signal_s, setpoint_s): (f64, f64)) {
         self.seq += 1;
         let limit = PartitionLimit {
             place: ID.into(),
             epoch: 1,
             seq: self.seq,
-            limit_per_s: Some(limit_per_s),
-            reason: Reason::Limiting,
-            signal_s: 0.4,
-            setpoint_s: 0.4,
-            drain_s: 0.4,
+            limit_per_s,
+            reason: limit_per_s.map_or(Reason::Open, |_| Reason::Limiting),
+            signal_s,
+            setpoint_s,
+            drain_s: signal_s,
             capacity_per_s: 1_000.0,
             p: 0.0,
             i: 0.0,
@@ -51,12 +59,16 @@ impl Scene {
     }
 
     fn report(&mut self, epoch: u64, backlog: u64, flow: Flow) {
+        self.report_of(epoch, backlog, flow, 0.0);
+    }
+
+    fn report_of(&mut self, epoch: u64, backlog: u64, flow: Flow, age_s: f64) {
         let report = PartitionReport {
             place: ID.into(),
             epoch,
             flow,
             backlog,
-            age_s: 0.0,
+            age_s,
             capacity_per_s: 1_000.0,
             arrived_per_s: 0.0,
             applied_per_s: 0.0,
@@ -149,6 +161,37 @@ fn a_former_owner_s_late_report_is_no_news() {
     scene.report(4, 9_000, Flow::Running);
     let now = scene.now();
     assert_eq!(scene.seat.report(now).map(|report| report.backlog), Some(9_000));
+}
+
+#[test]
+fn one_report_out_of_the_blue_enters_no_mode() {
+    let mut scene = Scene::new(Profile::Absorb);
+    scene.pass(4, 100.0, |scene| {
+        scene.limit_of(None);
+        scene.report(1, 5, Flow::Running);
+    });
+    // Its epoch is no owner's.
+    scene.report(1 << 40, u64::MAX, Flow::Running);
+    let now = scene.now();
+    assert_eq!(scene.seat.report(now).map(|report| report.backlog), Some(5));
+    // And one that looks like the owner's counts for nothing while the owner itself is heard.
+    scene.pass(1, 100.0, |scene| {
+        scene.limit_of(None);
+        scene.report(1, 1 << 39, Flow::Running);
+    });
+    assert_eq!(scene.seat.wait_s(), 0.0);
+}
+
+#[test]
+fn a_squeezed_class_waits_as_long_as_its_oldest_record() {
+    let mut scene = Scene::new(Profile::Absorb);
+    scene.seat.reload(Profile::Absorb.policy(LoopClass::Telemetry));
+    // The owner limits: 4,000 s to drain at the moment, and the oldest is 61 s old.
+    scene.pass(2, 100.0, |scene| {
+        scene.say(Some(100.0), (4_000.0, 60.0));
+        scene.report_of(1, 400_000, Flow::Running, 61.0);
+    });
+    assert!((0.9..1.1).contains(&scene.seat.wait_s()), "{}", scene.seat.wait_s());
 }
 
 #[test]
