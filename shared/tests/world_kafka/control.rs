@@ -55,12 +55,15 @@ impl Process {
         let heard = || self.metric("shock_control_heard_total{kind=\"demand\"} ");
         let before = heard();
         until("words are heard", async || {
-            self.plane.publish(word(usize::MAX));
+            self.plane.publish(word(PROBE));
             heard() > before
         })
         .await;
     }
 }
+
+/// The number of [`Process::following`]'s words: one that a process could measure.
+const PROBE: usize = 99_999_999;
 
 /// A word that is known by its number.
 fn word(number: usize) -> Live {
@@ -77,7 +80,7 @@ async fn hear(listener: &mut broadcast::Receiver<Arc<Heard>>, from: &str) -> Arc
     let next = async {
         loop {
             let heard = listener.recv().await.expect("not too far behind");
-            if &*heard.from == from && heard.live != word(usize::MAX) {
+            if &*heard.from == from && heard.live != word(PROBE) {
                 return heard;
             }
         }
