@@ -2,8 +2,8 @@
 //!
 //! One idempotent [`Producer`] per process writes; a [`Group`] member reads under cooperative
 //! rebalancing, one queue per partition; a [`Scanner`] looks without a group; [`topics`] compares and
-//! creates topics; `ControlTopics` carries the control plane. Nothing here re-sends an event, moves a position that does not fit, or changes a
-//! topic that exists. Kafka's committed offsets are written as a mirror and decide nothing but where
+//! creates topics; `ControlTopics` carries the control plane. Nothing here re-sends an event, moves a
+//! position that does not fit, or changes a topic that exists. Kafka's committed offsets are written as a mirror and decide nothing but where
 //! a partition begins that no database has a position for.
 
 mod breaker;
