@@ -19,7 +19,8 @@ struct Writer {
     batches: u64,
     /// Batches that said something.
     told: u64,
-    /// And the time they were charged, s.
+    /// The time that was charged for full batches and for those that tell, s: the rest only proves an
+    /// estimate too low. Where the fixed part is nearly all of a batch's time, only full ones tell.
     told_s: f64,
 }
 
@@ -75,7 +76,9 @@ impl Writer {
             let batch = BatchTime { records, busy_ns, full: false };
             if let Some(charge) = self.amortiser.charge(&batch, self.capacity.per_s(), now) {
                 self.told += 1;
-                self.told_s += charge.busy_ns as f64 / 1e9;
+                if records == self.records_max || charge.busy_ns < busy_ns {
+                    self.told_s += charge.busy_ns as f64 / 1e9;
+                }
                 self.capacity.report(charge.records, charge.busy_ns, now);
             }
         }
@@ -165,7 +168,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
 
     /// Whatever the load is and however it comes in bursts: once batches came that tell, the estimate is
-    /// the rate of full batches, within a sixth and the noise.
+    /// the rate of full batches, within a sixth and twice the noise: the line goes through two batches.
     #[test]
     fn the_estimate_is_the_rate_of_full_batches(
         fixed_ms in 0.0_f64..20.0,
@@ -189,7 +192,7 @@ proptest! {
             // Enough for the smoothing to have forgotten the prior.
             if writer.told_s > told_s + 3.0 {
                 prop_assert!(
-                    writer.off() < 0.15 + noise,
+                    writer.off() < 0.15 + 2.0 * noise,
                     "at {}: {} is not {}", load, writer.capacity.per_s(), writer.true_per_s()
                 );
             }
