@@ -27,6 +27,7 @@ use arc_swap::ArcSwap;
 use control::mode::Mode;
 use control::time::Nanos;
 use http::HeaderValue;
+use parking_lot::Mutex;
 use shared::config::{ControlConfig, Enforcement};
 use shared::position::PartitionId;
 use shared::route::Router;
@@ -43,9 +44,7 @@ use self::stance::Stance;
 pub(crate) use self::steer::steer;
 use self::webhook::Changed;
 pub(crate) use self::webhook::tell;
-use crate::append::Fate;
 use crate::desk::Desk;
-use crate::event::Entry;
 use crate::grant::Grant;
 use crate::reject::Reject;
 
@@ -58,6 +57,8 @@ pub(crate) struct Admission {
     flows: Flows,
     /// How it is decided at the moment.
     stance: ArcSwap<Stance>,
+    /// Held by whoever replaces the stance: a reload and a change of the mode must not undo each other.
+    changing: Mutex<()>,
     /// The configuration in effect.
     config: ArcSwap<ControlConfig>,
     metrics: Metrics,
@@ -74,6 +75,7 @@ impl Admission {
             gates: Gates::new(router),
             flows: Flows::new(config),
             stance: ArcSwap::from_pointee(Stance::new(config, Mode::Normal)),
+            changing: Mutex::default(),
             config: ArcSwap::from_pointee(config.clone()),
             metrics,
             changed: watch::Sender::new(None),
@@ -83,10 +85,18 @@ impl Admission {
 
     /// Takes another configuration; buckets keep what they have admitted.
     pub fn reload(&self, config: &ControlConfig) {
-        let mode = self.stance.load().mode;
         self.config.store(Arc::new(config.clone()));
-        self.stance.store(Arc::new(Stance::new(config, mode)));
+        self.replace_stance(None);
         self.flows.reload(config);
+    }
+
+    /// Puts the configuration in effect, and this mode where one is given; the mode before.
+    fn replace_stance(&self, mode: Option<Mode>) -> Mode {
+        let _alone = self.changing.lock();
+        let before = self.stance.load().mode;
+        let config = self.config.load();
+        self.stance.store(Arc::new(Stance::new(&config, mode.unwrap_or(before))));
+        before
     }
 
     /// What an answer says of the mode; nothing in the normal one.
@@ -173,13 +183,5 @@ impl Admission {
     fn nanos(&self, at: Instant) -> Nanos {
         let since = at.saturating_duration_since(self.origin);
         Nanos(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
-    }
-}
-
-/// The fate of an event before anybody is asked.
-fn untouched(entry: &Entry) -> Option<Fate> {
-    match &entry.verdict {
-        Err(_) => Some(Fate::Refused),
-        Ok(checked) => checked.duplicate_of.map(Fate::Duplicate),
     }
 }

@@ -113,7 +113,7 @@ impl Plane {
     ) -> Result<Self, KafkaError> {
         let metrics = PlaneMetrics::new(registry);
         let ears = Arc::new(Ears::new(clock.clone(), metrics, State::default()));
-        let remote = Remote::start(config, clock, health, &ears)?;
+        let remote = Remote::start(from, config, clock, health, &ears)?;
         Ok(Self::of(from, ears, Transport::Kafka(Box::new(remote))))
     }
 

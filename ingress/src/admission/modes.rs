@@ -1,7 +1,6 @@
 //! Which mode is in effect: by rule, or pinned by an operator.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Instant;
 
 use control::level::{Level, ShedShare};
@@ -12,7 +11,6 @@ use shared::position::{Class, PartitionId};
 
 use super::Admission;
 use super::seat::Seat;
-use super::stance::Stance;
 use super::webhook::Changed;
 
 /// The rules' state, and what they saw last.
@@ -59,11 +57,10 @@ impl ModeChoice {
         self.modes.pin(pinned.map(|mode| Pin { mode, until: Nanos(u64::MAX) }));
         let by_rule = self.modes.step(&self.figures, admission.nanos(now));
         let mode = if config.automatic_modes || pinned.is_some() { by_rule } else { Mode::Normal };
-        let before = admission.stance.load().mode;
-        if mode == before {
+        if mode == admission.stance.load().mode {
             return;
         }
-        admission.stance.store(Arc::new(Stance::new(&config, mode)));
+        let before = admission.replace_stance(Some(mode));
         admission.metrics.entered(mode);
         admission.changed.send_replace(Some(Changed { from: before, to: mode }));
         let Figures { wait_s, shed_share, in_contract_shed_share, stale_share, .. } = self.figures;

@@ -12,7 +12,6 @@ use shared::tenant::TenantId;
 
 use super::decision::{Decision, Permits};
 use super::stance::Stance;
-use super::untouched;
 use crate::append::Fate;
 use crate::event::Entry;
 use crate::reject::Reject;
@@ -79,7 +78,6 @@ impl Party {
         self.permits = decision.permits;
         if let Some((_, reject)) = decision.refused {
             self.refused = Some(reject);
-            self.stopped = false;
         }
     }
 }
@@ -87,10 +85,10 @@ impl Party {
 impl Parties {
     /// Counts an event with its party, and says what becomes of it if all of the party pass.
     pub(super) fn enter(&mut self, entry: &Entry, stance: &Stance) -> Fate {
-        if let Some(fate) = untouched(entry) {
-            return fate;
-        }
         let Ok(checked) = &entry.verdict else { return Fate::Refused };
+        if let Some(first) = checked.duplicate_of {
+            return Fate::Duplicate(first);
+        }
         let place = self.place(checked.id, checked.tenant);
         let party = &mut self.list[place];
         if party.stopped {

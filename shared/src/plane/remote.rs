@@ -11,7 +11,7 @@ use crate::clock::{Clock, Millis};
 use crate::health::Health;
 use crate::log::kafka::{ControlRecord, ControlTopics, KafkaConfig, KafkaError, Unsent};
 
-/// What is older, or seems so by clocks that differ, counts as this old.
+/// What is older, or seems so by a clock that has jumped, counts as this old.
 const AGE_MAX: Duration = Duration::from_secs(10);
 
 #[derive(Debug)]
@@ -19,13 +19,14 @@ pub(super) struct Remote(ControlTopics);
 
 impl Remote {
     pub(super) fn start(
+        from: &str,
         config: &KafkaConfig,
         clock: Clock,
         health: &Health,
         ears: &Arc<Ears>,
     ) -> Result<Self, KafkaError> {
         let failed = ears.metrics.dropped.with_label_values(&["failed"]);
-        let mut ear = Ear { ears: Arc::clone(ears), reading: None };
+        let mut ear = Ear::new(from, Arc::clone(ears));
         let topics =
             ControlTopics::start(config, clock, health, failed, move |record| ear.hear(record))?;
         Ok(Self(topics))
@@ -60,12 +61,21 @@ impl Remote {
 
 /// On the reading thread.
 struct Ear {
+    /// Who we are to the others.
+    us: Arc<str>,
     ears: Arc<Ears>,
     /// The state as far as it was read, until its end is reached.
     reading: Option<State>,
+    /// How far the broker's clock is ahead of ours at most, ms: what our own newest word has told. Without
+    /// it the words of a process whose clock is off would all be stale, or none of them.
+    ahead_ms: i64,
 }
 
 impl Ear {
+    fn new(us: &str, ears: Arc<Ears>) -> Self {
+        Self { us: Arc::from(us), ears, reading: None, ahead_ms: 0 }
+    }
+
     fn hear(&mut self, record: ControlRecord<'_>) {
         match record {
             ControlRecord::StateBegins => self.reading = Some(State::default()),
@@ -77,15 +87,25 @@ impl Ear {
                 self.ears.state.send_replace(Arc::new(state));
             }
             ControlRecord::Live { value, sent } => match decode::live(value) {
-                Ok(word) => self.ears.hear(Heard {
-                    from: Arc::from(word.from),
-                    at: Instant::now(),
-                    age: age(sent, self.ears.clock.now()),
-                    live: word.live,
-                }),
+                Ok(word) => self.live(word, sent),
                 Err(reason) => self.ears.ignore("live", reason),
             },
         }
+    }
+
+    fn live(&mut self, word: Envelope, sent: Option<Millis>) {
+        // By our own clock at its sending and the broker's at its arrival: the way there is in it.
+        if let (true, Some(Millis(sent))) = (word.from == *self.us, sent) {
+            self.ahead_ms = sent.saturating_sub(word.at_ms);
+        }
+        let Millis(now) = self.ears.clock.now();
+        let brokers = Millis(now.saturating_add(self.ahead_ms));
+        self.ears.hear(Heard {
+            from: Arc::from(word.from),
+            at: Instant::now(),
+            age: age(sent, brokers),
+            live: word.live,
+        });
     }
 
     fn state(&mut self, key: &[u8], value: &[u8]) {
@@ -109,6 +129,36 @@ fn age(sent: Option<Millis>, now: Millis) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The age of another's word that the broker had 50 ms ago, where our clock is so far off.
+    fn age_with_a_clock_ahead_by(ahead_ms: i64, heard_ourselves: bool) -> Duration {
+        let clock = Clock::manual(Millis(1_000_000 + ahead_ms));
+        let metrics = super::super::PlaneMetrics::new(&crate::metrics::Registry::new());
+        let ears = Arc::new(Ears::new(clock, metrics, State::default()));
+        let mut words = ears.live.subscribe();
+        let mut ear = Ear::new("us", ears);
+        let mut hear = |from: &str, at_ms: i64, sent: i64| {
+            let live = Live::Demand(super::super::message::Demand::default());
+            let word = Envelope { v: VERSION, from: from.to_owned(), at_ms, live };
+            let value = serde_json::to_vec(&word).expect("written");
+            ear.hear(ControlRecord::Live { value: &value, sent: Some(Millis(sent)) });
+            words.try_recv().expect("heard").age
+        };
+        if heard_ourselves {
+            hear("us", 999_900 + ahead_ms, 999_900);
+        }
+        hear("them", 0, 999_950)
+    }
+
+    #[test]
+    fn our_own_words_tell_how_the_clocks_differ() {
+        for ahead_ms in [0, 7_000, -7_000, 290_000] {
+            let age = age_with_a_clock_ahead_by(ahead_ms, true);
+            assert_eq!(age, Duration::from_millis(50), "{ahead_ms} ms ahead");
+        }
+        assert_eq!(age_with_a_clock_ahead_by(0, false), Duration::from_millis(50));
+        assert_eq!(age_with_a_clock_ahead_by(7_000, false), Duration::from_millis(7_050));
+    }
 
     #[test]
     fn ages_are_bounded_whatever_the_clocks_say() {

@@ -175,17 +175,24 @@ pub(super) fn member(
 /// Settings of a consumer that looks without joining a group.
 pub(super) fn scanner(config: &KafkaConfig) -> Result<ClientConfig, KafkaError> {
     let mut client = common(config, "scanner");
-    pass_through(&mut client, config)?;
+    outside_groups(&mut client, config)?;
+    Ok(client)
+}
+
+/// What looking rests on, over what an operator passes through.
+fn outside_groups(client: &mut ClientConfig, config: &KafkaConfig) -> Result<(), KafkaError> {
+    pass_through(client, config)?;
     client
         // librdkafka assigns partitions only under a group id; nothing ever joins or commits to it.
         .set("group.id", config.group_id("scanner"))
+        // A topic that was cut or made anew is no topic to go on in: whoever looks is told.
         .set("auto.offset.reset", "error")
         .set("enable.auto.commit", "false")
         .set("enable.auto.offset.store", "false")
         .set("enable.partition.eof", "true")
         .set("isolation.level", "read_committed")
         .set("allow.auto.create.topics", "false");
-    Ok(client)
+    Ok(())
 }
 
 /// Settings of an administrative client.
@@ -222,17 +229,7 @@ pub(super) fn control_reader(config: &KafkaConfig) -> Result<ClientConfig, Kafka
         .set("queued.min.messages", "1000")
         .set("fetch.queue.backoff.ms", "50")
         .set("topic.metadata.refresh.interval.ms", "10000");
-    pass_through(&mut client, config)?;
-    client
-        // See `scanner`: nothing ever joins or commits to it.
-        .set("group.id", config.group_id("scanner"))
-        // A state that was cut or made anew has to be read from its beginning: the reader is told.
-        .set("auto.offset.reset", "error")
-        .set("enable.auto.commit", "false")
-        .set("enable.auto.offset.store", "false")
-        .set("enable.partition.eof", "true")
-        .set("isolation.level", "read_committed")
-        .set("allow.auto.create.topics", "false");
+    outside_groups(&mut client, config)?;
     Ok(client)
 }
 
