@@ -3,8 +3,8 @@
 //! Never `begin … commit` from here: a process that is paused between the two would hold the
 //! progress row's lock, and its successor could not claim. Table names carry the schema, so that a
 //! pooler in transaction mode needs no session state. The role that runs this needs select, insert
-//! and update on the tables and execute on `shock_ensure_buckets`; [`PostgresStore::grant`] gives
-//! exactly that.
+//! and update on the tables (of `audit` no update), delete on `parked`, and execute on
+//! `shock_ensure_buckets`; [`PostgresStore::grant`] gives exactly that.
 
 mod columns;
 mod lease;
@@ -116,6 +116,8 @@ impl PostgresStore {
         let sql = format!(
             "grant usage on schema {schema} to {role}; \
              grant select, insert, update on all tables in schema {schema} to {role}; \
+             grant delete on {schema}.parked to {role}; \
+             revoke update on {schema}.audit from {role}; \
              grant execute on function {schema}.shock_ensure_buckets to {role}"
         );
         sqlx::raw_sql(AssertSqlSafe(sql)).execute(&self.pool).await?;
