@@ -1,20 +1,19 @@
 //! The suite on a real PostgreSQL, and what only a server can do to a consumer: hold a lock, kill a
 //! backend, lose an answer, refuse DDL. Needs SHOCK_SERVICES: `cargo xtask test` sets it.
 
+#[path = "world_postgres/plans.rs"]
+mod plans;
 mod suite;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use consumer::Store;
-use consumer::batch::{Batch, Context};
-use consumer::bucket::Width;
 use consumer::store::PostgresStore;
 use shared::clock::Clock;
 use shared::config::PostgresConfig;
-use shared::position::{Epoch, Offset};
+use shared::position::Offset;
 use shared::{Process, Shutdown};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -22,7 +21,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use self::suite::base::{Base, PIPELINE};
 use self::suite::cases::{all_cases, suite};
-use self::suite::{Bench, FIRST, NOON, WINDOW};
+use self::suite::{Bench, FIRST, NOON};
 
 all_cases!(postgres);
 
@@ -232,42 +231,4 @@ async fn the_runtime_role_applies_without_the_right_to_make_tables() {
     shutdown.cancel();
     task.await.expect("does not panic").expect("stops well");
     bench.base.sql(&format!("drop owned by {role}; drop role {role}")).await;
-}
-
-#[tokio::test]
-async fn the_batch_statement_never_scans_the_ids() {
-    let bench = Bench::new(postgres().await).await;
-    bench.events(FIRST, "a", 50);
-    bench.drain().await.stop().await;
-    let bucket = NOON.0.div_euclid(WINDOW.as_millis() as i64);
-    let fill = format!(
-        "select pipeline.shock_ensure_buckets({0}, {1}); \
-         insert into pipeline.processed_ids \
-         select {0} + n % 3, 'acme', sha256(n::text::bytea), 1, 0, n, n \
-         from generate_series(1, 60000) n; analyze pipeline.processed_ids",
-        bucket - 1,
-        bucket + 1,
-    );
-    bench.base.sql(&fill).await;
-    let records = bench.log.records();
-    let batch = Batch::decode(
-        &records,
-        &Context {
-            id: FIRST,
-            epoch: Epoch(1),
-            expected: Offset(0),
-            width: Width::of_window(WINDOW),
-            now: NOON,
-            router: &Bench::router(),
-            refused: &BTreeMap::new(),
-        },
-    )
-    .expect("a batch");
-    let Store::Postgres(store) = bench.base.store().await else {
-        unreachable!("this case is PostgreSQL's")
-    };
-    let plan = store.apply_plan(&batch).await.expect("a plan");
-    let ids: Vec<_> = plan.iter().filter(|line| line.contains("processed_ids")).collect();
-    assert!(ids.iter().any(|line| line.contains("Index")), "{plan:#?}");
-    assert!(!ids.iter().any(|line| line.contains("Seq Scan")), "{plan:#?}");
 }

@@ -262,6 +262,11 @@ impl PostgresStore {
         Ok(rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?)
     }
 
+    /// Every statement that runs here, by name, with its parameters as `$1` and so on.
+    pub fn statements(&self) -> Vec<(&'static str, Arc<str>)> {
+        self.sql.all()
+    }
+
     fn bound(
         &self,
         sql: Arc<str>,

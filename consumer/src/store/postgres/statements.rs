@@ -2,36 +2,40 @@
 
 use std::sync::Arc;
 
-/// The statements with the schema's name in them, each prepared once per connection.
-#[derive(Debug)]
-pub(super) struct Statements {
-    pub(super) apply: Arc<str>,
-    pub(super) claim: Arc<str>,
-    pub(super) seed: Arc<str>,
-    pub(super) stored: Arc<str>,
-    pub(super) positions: Arc<str>,
-    pub(super) ensure: Arc<str>,
-    pub(super) applied: Arc<str>,
-    pub(super) parked: Arc<str>,
-    pub(super) tail: Arc<str>,
+/// Declares them once: what asks for all of them (the test that reads their plans) misses none.
+macro_rules! statements {
+    ($($name:ident: $sql:expr,)*) => {
+        /// The statements with the schema's name in them, each prepared once per connection.
+        #[derive(Debug)]
+        pub(super) struct Statements {
+            $(pub(super) $name: Arc<str>,)*
+        }
+
+        impl Statements {
+            /// With `pipeline.` replaced by `schema`, which is quoted.
+            pub(super) fn of(schema: &str) -> Self {
+                let named = |sql: &str| Arc::from(sql.replace("pipeline.", &format!("{schema}.")));
+                Self { $($name: named($sql),)* }
+            }
+
+            /// All of them, by name.
+            pub(super) fn all(&self) -> Vec<(&'static str, Arc<str>)> {
+                vec![$((stringify!($name), Arc::clone(&self.$name)),)*]
+            }
+        }
+    };
 }
 
-impl Statements {
-    /// With `pipeline.` replaced by `schema`, which is quoted.
-    pub(super) fn of(schema: &str) -> Self {
-        let named = |sql: &str| Arc::from(sql.replace("pipeline.", &format!("{schema}.")));
-        Self {
-            apply: named(include_str!("apply.sql")),
-            claim: named(CLAIM),
-            seed: named(SEED),
-            stored: named(STORED),
-            positions: named(POSITIONS),
-            ensure: named(ENSURE),
-            applied: named(APPLIED),
-            parked: named(PARKED),
-            tail: named(TAIL),
-        }
-    }
+statements! {
+    apply: include_str!("apply.sql"),
+    claim: CLAIM,
+    seed: SEED,
+    stored: STORED,
+    positions: POSITIONS,
+    ensure: ENSURE,
+    applied: APPLIED,
+    parked: PARKED,
+    tail: TAIL,
 }
 
 const CLAIM: &str = "update pipeline.progress \
