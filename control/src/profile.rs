@@ -5,6 +5,11 @@ use crate::level::Class;
 use crate::pid::{Form, PidConfig};
 use crate::signal::Signal;
 
+/// The least share of capacity that `absorb` lets in. Its budget is no bound that must hold: a burst that
+/// overshot it by the dead time is worked off by what is left, and whoever stays inside the contract goes
+/// on meanwhile.
+const ABSORB_U_MIN: f64 = 0.9;
+
 /// What happens to what capacity does not serve.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Overflow {
@@ -82,6 +87,9 @@ impl Profile {
             (Self::BoundedLag, Class::Telemetry) => (Overflow::Bound, Some(3.0)),
         };
         let mut policy = Policy { overflow, setpoint_s, ..Policy::default() };
+        if overflow == Overflow::Absorb {
+            policy.pid.u_min = ABSORB_U_MIN;
+        }
         if class == Class::Telemetry {
             policy.budget = Budget::DrainAndAge;
             // Its capacity is what is left over, and comes a dead time later.

@@ -148,7 +148,7 @@ fn policy(settings: &Settings, profile: Profile, class: Class) -> Policy {
                 "incremental" => Form::Incremental,
                 _ => Form::Positional,
             },
-            u_min: given(settings, "control.u_min"),
+            u_min: decimal(settings, "control.u_min").unwrap_or(start.pid.u_min),
             u_max: given(settings, "control.u_max"),
             ..start.pid
         },

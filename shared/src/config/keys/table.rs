@@ -610,8 +610,8 @@ pub static KEYS: &[Key] = &[
     key(
         "control.u_min",
         decimal(0.001, 1.0, Unit::Count),
-        "0.05",
-        "The limit never goes below this share of capacity.",
+        "",
+        "The limit never goes below this share of capacity. Without it 0.9 where `overflow` is `absorb`, whose budget a burst may overshoot, and 0.05 elsewhere.",
     ),
     key(
         "control.u_max",
