@@ -134,15 +134,17 @@ impl Admission {
         fates.extend(checks.events.iter().map(|entry| parties.enter(entry, &stance)));
         let now = self.nanos(at);
         for party in parties.iter_mut() {
-            let flow = cache.flow(&self.flows, party.id, party.tenant);
-            let asked = Asked { class: party.id.class.into(), events: party.asked, now };
+            let class = party.id.class.into();
+            let asked = Asked { class, events: party.asked, now };
             let gate = self.gates.of(party.id);
             gate.offered.add(party.asked + party.closed);
             if party.closed > 0 {
-                flow.offered.add(party.closed);
-                self.metrics.closed(party.id.class.into(), stance.shed_order, party.closed);
+                self.metrics.closed(class, stance.shed_order, party.closed);
             }
-            let decided = self.decide_one(&stance, gate, &flow, asked);
+            let decided = cache.with(&self.flows, party.id, party.tenant, |flow| {
+                flow.offered.add(party.asked + party.closed);
+                self.decide_one(&stance, gate, flow, asked)
+            });
             gate.admitted.add(decided.events);
             party.settle(decided);
         }
@@ -152,7 +154,6 @@ impl Admission {
     }
 
     fn decide_one(&self, stance: &Stance, gate: &Gate, flow: &Flow, asked: Asked) -> Decision {
-        flow.offered.add(asked.events);
         if asked.events == 0 || stance.enforcement == Enforcement::Off {
             return Decision::open(asked.events);
         }
@@ -168,8 +169,9 @@ impl Admission {
             let (permits, events) = party.unused();
             if events > 0 {
                 let gate = self.gates.of(party.id);
-                let flow = cache.flow(&self.flows, party.id, party.tenant);
-                permits.give_back(gate, &flow, events);
+                cache.with(&self.flows, party.id, party.tenant, |flow| {
+                    permits.give_back(gate, flow, events);
+                });
                 gate.admitted.take(events);
             }
         }

@@ -244,9 +244,14 @@ mod tests {
     use control::gcra::Bucket;
     use control::mode::Mode;
     use shared::config::{Contract, ControlConfig};
+    use shared::position::{self, Partition, PartitionId};
+    use shared::tenant::TenantId;
 
     use super::*;
     use crate::admission::gate::Gates;
+
+    const PLACE: PartitionId =
+        PartitionId { class: position::Class::Transactional, partition: Partition(0) };
 
     /// One tenant at one gate.
     struct Scene {
@@ -259,17 +264,15 @@ mod tests {
         fn new(contract: Contract, limit_per_s: Option<f64>, mode: Mode) -> Self {
             let config = ControlConfig::default();
             let gates = Gates::new(&shared::route::Router::new([1; 3], Vec::new()));
-            let flow = Flow::of(Arc::new(Tenant::new(contract, 1.0)));
+            let name = TenantId::parse("acme").expect("a valid name");
+            let flow = Flow::of(PLACE, name, Arc::new(Tenant::new(contract, 1.0)));
             let scene = Self { stance: Stance::new(&config, mode), gates, flow };
             scene.gate().bucket.set_rate(limit_per_s);
             scene
         }
 
         fn gate(&self) -> &Gate {
-            self.gates.of(shared::position::PartitionId {
-                class: shared::position::Class::Transactional,
-                partition: shared::position::Partition(0),
-            })
+            self.gates.of(PLACE)
         }
 
         /// The levels of one event after the other at one moment, or the code of its refusal.

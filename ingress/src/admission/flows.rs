@@ -6,10 +6,12 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use control::gcra::Bucket;
+use hashbrown::{DefaultHashBuilder, HashTable};
 use parking_lot::Mutex;
 use shared::config::{Contract, ControlConfig};
 use shared::position::PartitionId;
@@ -44,6 +46,10 @@ pub(super) struct Tenant {
 /// What one tenant asks of one partition.
 #[derive(Debug)]
 pub(super) struct Flow {
+    /// Where to.
+    id: PartitionId,
+    /// Whose, by name.
+    name: TenantId,
     /// Whose.
     pub tenant: Arc<Tenant>,
     /// Asked for, events.
@@ -126,8 +132,10 @@ impl Tenant {
 }
 
 impl Flow {
-    pub fn of(tenant: Arc<Tenant>) -> Self {
+    pub fn of(id: PartitionId, name: TenantId, tenant: Arc<Tenant>) -> Self {
         Self {
+            id,
+            name,
             tenant,
             offered: Count::default(),
             keep: AtomicU32::new(u32::MAX),
@@ -190,12 +198,12 @@ impl Flows {
             return (Arc::clone(flow), true);
         }
         if flows.len() >= FLOWS_MAX && !rules.config.contracts.contains_key(&tenant) {
-            return (Arc::new(Flow::of(Arc::clone(&self.stranger))), false);
+            return (Arc::new(Flow::of(id, tenant, Arc::clone(&self.stranger))), false);
         }
         let whose = tenants.entry(tenant).or_insert_with(|| {
             Arc::new(Tenant::new(rules.config.contract(&tenant), rules.share()))
         });
-        let flow = Arc::new(Flow::of(Arc::clone(whose)));
+        let flow = Arc::new(Flow::of(id, tenant, Arc::clone(whose)));
         flows.insert((id, tenant), Arc::clone(&flow));
         (flow, true)
     }
@@ -207,27 +215,51 @@ impl Rules {
     }
 }
 
-/// A thread's hold on the flows that it serves.
+/// A thread's hold on the flows that it serves. Found by what the flows say of themselves: one pointer
+/// each, so that the table of 10,000 tenants stays in a core's own cache.
 #[derive(Debug, Default)]
-pub(crate) struct FlowCache(RefCell<HashMap<(PartitionId, TenantId), Arc<Flow>>>);
+pub(crate) struct FlowCache(RefCell<Held>);
+
+#[derive(Debug, Default)]
+struct Held {
+    flows: HashTable<Arc<Flow>>,
+    hasher: DefaultHashBuilder,
+}
 
 impl FlowCache {
-    /// A tenant's flow to a partition.
-    pub(super) fn flow(&self, flows: &Flows, id: PartitionId, tenant: TenantId) -> Arc<Flow> {
-        let mut held = self.0.borrow_mut();
-        if let Some(flow) = held.get(&(id, tenant))
-            && !flow.retired.load(Ordering::Relaxed)
-        {
-            return Arc::clone(flow);
+    /// Looks at a tenant's flow to a partition.
+    pub(super) fn with<T>(
+        &self,
+        flows: &Flows,
+        id: PartitionId,
+        tenant: TenantId,
+        look: impl FnOnce(&Flow) -> T,
+    ) -> T {
+        let held = &mut *self.0.borrow_mut();
+        let hash = held.hasher.hash_one((id, tenant));
+        let same = |flow: &Arc<Flow>| flow.id == id && flow.name == tenant;
+        match held.flows.find(hash, same) {
+            Some(flow) if !flow.retired.load(Ordering::Relaxed) => look(flow),
+            Some(_) | None => {
+                let (flow, kept) = flows.find(id, tenant);
+                if kept {
+                    held.keep(hash, &flow);
+                }
+                look(&flow)
+            }
         }
-        let (flow, kept) = flows.find(id, tenant);
-        if !kept {
-            return flow;
+    }
+}
+
+impl Held {
+    /// In place of the one before it, if there is one.
+    fn keep(&mut self, hash: u64, flow: &Arc<Flow>) {
+        let Self { flows, hasher } = self;
+        if flows.len() >= CACHED_MAX {
+            flows.clear();
         }
-        if held.len() >= CACHED_MAX {
-            held.clear();
-        }
-        held.insert((id, tenant), Arc::clone(&flow));
-        flow
+        let same = |held: &Arc<Flow>| held.id == flow.id && held.name == flow.name;
+        let hash_of = |held: &Arc<Flow>| hasher.hash_one((held.id, held.name));
+        flows.entry(hash, same, hash_of).insert(Arc::clone(flow));
     }
 }

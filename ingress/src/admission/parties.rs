@@ -4,9 +4,9 @@
 //! what the sender retries must not overtake what it has sent before. A key's events are all in one
 //! party.
 
-use std::hash::{BuildHasher, RandomState};
+use std::hash::BuildHasher;
 
-use hashbrown::HashTable;
+use hashbrown::{DefaultHashBuilder, HashTable};
 use shared::position::{Class, PartitionId};
 use shared::tenant::TenantId;
 
@@ -44,7 +44,7 @@ pub(crate) struct Parties {
     list: Vec<Party>,
     /// By (class, partition) and tenant, once there is more than one.
     index: HashTable<usize>,
-    hasher: RandomState,
+    hasher: DefaultHashBuilder,
 }
 
 impl Party {
