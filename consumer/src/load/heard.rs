@@ -109,8 +109,11 @@ impl Heard {
     fn limits(&mut self, sent: Instant, limits: &Limits) {
         for said in &limits.partitions {
             let newest = self.limits.get(&said.place.into());
-            let is_newer = |(_, last): &(Instant, PartitionLimit)| {
+            // Nobody who owns a partition is silent for so long: then any epoch counts again, or one
+            // wrong number would be the last word.
+            let is_newer = |(at, last): &(Instant, PartitionLimit)| {
                 (said.epoch, said.seq) > (last.epoch, last.seq)
+                    || sent.saturating_duration_since(*at).as_secs_f64() > SHARE_TTL_S
             };
             if newest.is_none_or(is_newer) {
                 self.limits.insert(said.place.into(), (sent, *said));

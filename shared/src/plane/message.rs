@@ -42,7 +42,7 @@ impl Live {
 }
 
 /// No rate, events/s, and no other number of a word is larger: seconds, or a factor.
-const NUMBER_MAX: f64 = 1e8;
+pub(super) const NUMBER_MAX: f64 = 1e8;
 /// No backlog is larger, records.
 const BACKLOG_MAX: u64 = 1_000_000_000_000;
 

@@ -113,7 +113,7 @@ async fn remove(
     body: String,
 ) -> Response {
     let current = plane.state().borrow().clone();
-    let asked = wish::subjects(&path, &router).and_then(|subjects| {
+    let asked = wish::removable(&path, &router, &current).and_then(|subjects| {
         let wish = parse(&body)?;
         match wish.remove(subjects, &current)? {
             changes if changes.is_empty() => {

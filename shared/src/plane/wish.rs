@@ -6,6 +6,7 @@
 use control::mode::Mode;
 use serde::{Deserialize, Serialize};
 
+use super::message::NUMBER_MAX;
 use super::state::{Change, ENTRIES_MAX, Entry, Setting, State, Subject, VERSION};
 use crate::clock::Millis;
 use crate::position::{Class, Partition, PartitionId};
@@ -102,6 +103,17 @@ pub(super) fn subjects(path: &str, router: &Router) -> Result<Vec<Subject>, Wish
             "nothing can be set for {path:?}; try mode, limit/CLASS, limit/CLASS/PARTITION or tenant/TENANT"
         )),
     }
+}
+
+/// The subjects that a path names, to remove what is set for them: also for one that is not there any
+/// more, such as a partition of a larger topic.
+pub(super) fn removable(
+    path: &str,
+    router: &Router,
+    state: &State,
+) -> Result<Vec<Subject>, WishError> {
+    let left = || Subject::parse(path).filter(|subject| state.get(subject).is_some());
+    subjects(path, router).or_else(|error| left().map(|subject| vec![subject]).ok_or(error))
 }
 
 impl Wish {
@@ -204,9 +216,9 @@ impl Wish {
 }
 
 fn rate(name: &str, rate: f64) -> Result<(), WishError> {
-    match rate.is_finite() && rate >= 0.0 {
+    match (0.0..=NUMBER_MAX).contains(&rate) {
         true => Ok(()),
-        false => bad(format!("{name} has to be a number from 0 on")),
+        false => bad(format!("{name} has to be a number from 0 to {NUMBER_MAX}")),
     }
 }
 
@@ -286,12 +298,13 @@ mod tests {
         check("tenant/a b", &limit, "A-Z");
         check("mode/x", &limit, "nothing can be set");
         check("", &limit, "nothing can be set");
-        check("limit/control/0", &signed(r#""limit_per_s":-1"#), "from 0 on");
+        check("limit/control/0", &signed(r#""limit_per_s":-1"#), "from 0 to 100000000");
         check("limit/control/0", &signed(r#""limit_per_s":1e999"#), "out of range");
+        check("limit/control/0", &signed(r#""limit_per_s":1e300"#), "from 0 to 100000000");
         check("limit/control/0", &signed(r#""mode":"normal""#), "takes limit_per_s");
         check("limit/control/0", &signed(r#""limit_per_s":1,"mode":"normal""#), "nothing else");
         check("tenant/acme", &signed(r#""for_s":5"#), "contract_per_s");
-        check("tenant/acme", &signed(r#""contract_per_s":-0.5"#), "from 0 on");
+        check("tenant/acme", &signed(r#""contract_per_s":-0.5"#), "from 0 to 100000000");
         let above = r#""contract_per_s":5,"ceiling_per_s":4"#;
         check("tenant/acme", &signed(above), "more than ceiling_per_s");
         check("mode", &signed(r#""mode":"calm""#), "no mode");
@@ -318,5 +331,18 @@ mod tests {
         Wish::default().remove(all.clone(), &state).expect_err("nobody asks");
         let more = Wish { limit_per_s: Some(5.0), ..wish };
         more.remove(all, &state).expect_err("what would that mean");
+    }
+
+    /// Of a topic that had more partitions, or written by hand.
+    #[test]
+    fn what_is_set_for_a_partition_that_is_not_there_can_be_removed() {
+        let set = put("limit/transactional/1", r#"{"limit_per_s":1,"by":"a","why":"b"}"#);
+        let entry = set.expect("accepted").remove(0).entry;
+        let subject = Subject::parse("limit/transactional/9").expect("a subject");
+        let state = State::default().with(Change { subject: subject.clone(), entry });
+        let named = |path: &str| removable(path, &router(), &state);
+        assert_eq!(named("limit/transactional/9"), Ok(vec![subject]));
+        named("limit/transactional/8").expect_err("nothing is set for it");
+        assert_eq!(named("limit/transactional").map(|all| all.len()), Ok(4));
     }
 }

@@ -77,6 +77,17 @@ fn the_last_owners_last_word_counts_and_ours_does_not() {
     assert_eq!(heard.limit_before(ID, 5), None);
 }
 
+/// A word that somebody made up, or a bug's: it blocks the owner for seconds, not for a minute.
+#[test]
+fn an_epoch_that_nobody_has_is_not_the_last_word() {
+    let (mut heard, now) = (Heard::default(), Instant::now());
+    heard.hear(&word("x", now, limit(ID, u64::MAX, u64::MAX, 0.1)), "us");
+    heard.hear(&word("them", now + Duration::from_secs(2), limit(ID, 4, 8, 1.0)), "us");
+    assert_eq!(heard.limit_before(ID, u64::MAX), None);
+    heard.hear(&word("them", now + Duration::from_secs(4), limit(ID, 4, 9, 1.0)), "us");
+    assert_eq!(heard.limit_before(ID, 5), Some(Some(4.0)));
+}
+
 #[test]
 fn the_smallest_share_counts_for_all_below_and_runs_out() {
     let (mut heard, now) = (Heard::default(), Instant::now());
