@@ -18,7 +18,8 @@ use super::{
     entries, relations,
 };
 use crate::log::kafka::{
-    Cleanup, Durability, KafkaConfig, PROPERTIES_RESERVED, Timestamps, TopicSpec,
+    Cleanup, Durability, GroupProtocol, KafkaConfig, PROPERTIES_OF_CLASSIC, PROPERTIES_RESERVED,
+    Timestamps, TopicSpec,
 };
 use crate::position::Class;
 use crate::route::{ClassRule, Router};
@@ -66,6 +67,10 @@ fn kafka(settings: &mut Settings) -> KafkaConfig {
         };
         settings.fault(settings.origin("backend"), "kafka.brokers", wrong);
     }
+    let group_protocol = match name(settings, "kafka.group_protocol") {
+        "consumer" => GroupProtocol::Consumer,
+        _ => GroupProtocol::Classic,
+    };
     KafkaConfig {
         brokers: brokers.unwrap_or_default(),
         topic_prefix: text(settings, "kafka.topic_prefix").expect("it has a default"),
@@ -74,16 +79,25 @@ fn kafka(settings: &mut Settings) -> KafkaConfig {
             "single" => Durability::Single,
             _ => Durability::Replicated,
         },
-        properties: properties(settings),
+        group_protocol,
+        properties: properties(settings, group_protocol),
     }
 }
 
-fn properties(settings: &mut Settings) -> BTreeMap<String, String> {
+fn properties(settings: &mut Settings, protocol: GroupProtocol) -> BTreeMap<String, String> {
     let properties = settings.below("kafka.properties");
-    for name in properties.keys().filter(|name| PROPERTIES_RESERVED.contains(&name.as_str())) {
+    for name in properties.keys() {
+        let name = name.as_str();
+        let message = if PROPERTIES_RESERVED.contains(&name) {
+            "is set by this program: the guarantees rest on it"
+        } else if protocol == GroupProtocol::Consumer && PROPERTIES_OF_CLASSIC.contains(&name) {
+            "is the brokers' to say where `kafka.group_protocol` is `consumer`"
+        } else {
+            continue;
+        };
         let path = format!("kafka.properties.{name}");
-        let message = "is set by this program: the guarantees rest on it".to_owned();
-        settings.fault(settings.origin(&path), &path, Wrong { message, hint: None });
+        let wrong = Wrong { message: message.to_owned(), hint: None };
+        settings.fault(settings.origin(&path), &path, wrong);
     }
     properties
 }

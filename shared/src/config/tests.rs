@@ -147,6 +147,11 @@ fn contradictions_name_both_sides() {
         &["kafka.properties.enable.idempotence=false"],
         &["kafka.properties.enable.idempotence: is set by this program"],
     );
+    check(&["kafka.properties.session.timeout.ms=6000"], &[]);
+    check(
+        &["kafka.properties.session.timeout.ms=6000", "kafka.group_protocol=consumer"],
+        &["kafka.properties.session.timeout.ms: is the brokers' to say"],
+    );
 }
 
 #[test]

@@ -41,7 +41,9 @@ pub use self::metrics::ProducerMetrics;
 pub use self::producer::Producer;
 pub use self::reader::{PartitionEnd, PartitionReader};
 pub use self::scanner::Scanner;
-pub use self::settings::{MESSAGE_TIMEOUT_MS, PROPERTIES_RESERVED, producer as producer_settings};
+pub use self::settings::{
+    MESSAGE_TIMEOUT_MS, PROPERTIES_OF_CLASSIC, PROPERTIES_RESERVED, producer as producer_settings,
+};
 use crate::position::Class;
 
 /// How long the clock topic keeps its records: nobody reads them.
@@ -67,6 +69,8 @@ pub struct KafkaConfig {
     pub topics: [TopicSpec; 3],
     /// What the topics must give before the ingress starts.
     pub durability: Durability,
+    /// How members of a consumer group agree on who owns what.
+    pub group_protocol: GroupProtocol,
     /// Further librdkafka settings (security.*, sasl.*, ssl.*), passed through; secrets among them.
     pub properties: BTreeMap<String, String>,
 }
@@ -79,6 +83,7 @@ impl fmt::Debug for KafkaConfig {
             .field("topic_prefix", &self.topic_prefix)
             .field("topics", &self.topics)
             .field("durability", &self.durability)
+            .field("group_protocol", &self.group_protocol)
             .field("properties", &self.properties.keys())
             .finish()
     }
@@ -234,6 +239,19 @@ pub enum Durability {
     Replicated,
     /// Whatever the topic gives: one broker, for development.
     Single,
+}
+
+/// How members of a consumer group agree on who owns what.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum GroupProtocol {
+    /// The members divide it among themselves, cooperatively; members are static (KIP-345): one that is
+    /// restarted within its session takes its own place.
+    #[default]
+    Classic,
+    /// The coordinator divides it (KIP-848, brokers from 4.0 on), and says how long a session is.
+    /// Members are not static: a newcomer of the same name would be refused, for good, until the session
+    /// of the one that died is over.
+    Consumer,
 }
 
 /// Why Kafka cannot be used as configured, or not now.

@@ -7,7 +7,7 @@ use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::{Offset as ClientOffset, TopicPartitionList};
-use shared::log::kafka::{Group, KafkaConfig, PartitionReader};
+use shared::log::kafka::{Group, GroupProtocol, KafkaConfig, PartitionReader};
 use shared::log::{Change, ReadError};
 use shared::position::{Class, Offset, PartitionId};
 
@@ -132,6 +132,65 @@ async fn a_second_member_takes_its_share_and_goes_on_exactly_there() {
     let back = assigned(&mut a).await;
     assert_eq!(sorted(back), sorted(gone));
     assert!(since.elapsed() < Duration::from_secs(3), "{:?}", since.elapsed());
+    assert!(leave(a).await < Duration::from_secs(2));
+}
+
+/// KIP-848: what moves is drained and mirrored first, what stays goes on being read, and what a leaving
+/// member had comes back. The brokers' heartbeat is 5 s, so it takes so long.
+#[tokio::test]
+async fn the_brokers_divide_where_they_are_asked_to() {
+    let config = KafkaConfig {
+        group_protocol: GroupProtocol::Consumer,
+        properties: BTreeMap::new(),
+        ..created(4).await
+    };
+    let producer = producer(&config).await;
+    let mut a = join(&config, "a");
+    let mut all = Vec::new();
+    while all.len() < 12 {
+        all.extend(assigned(&mut a).await);
+    }
+    let mut readers = started(&a, &all, 0).await;
+    for partition in 0..4 {
+        append(&producer, id(partition), &values(0..50)).await;
+        let reader = readers.get_mut(&id(partition)).expect("started");
+        assert_eq!(read(reader, 50).await.len(), 50);
+        reader.mirror(Offset(50));
+    }
+
+    let mut b = join(&config, "b");
+    let (mut gone, mut moved) = (Vec::new(), Vec::new());
+    while moved.len() < 6 {
+        tokio::select! {
+            change = next(&mut a) => match change {
+                Change::Revoked(ids, drained) => {
+                    gone.extend(ids);
+                    drop(drained);
+                }
+                other => panic!("a revocation was expected, not {other:?}"),
+            },
+            ids = assigned(&mut b) => moved.extend(ids),
+        }
+    }
+    assert_eq!(sorted(gone.clone()), sorted(moved.clone()), "only what moves is revoked");
+    for id in (0..4).map(id) {
+        append(&producer, id, &values(50..60)).await;
+        if !gone.contains(&id) {
+            let records = read(readers.get_mut(&id).expect("started"), 10).await;
+            assert_eq!(text(&records), values(50..60));
+            continue;
+        }
+        let first = b.first_position(id).await.expect("it was mirrored");
+        let mut reader = b.start(id, first).await.expect("it is ours");
+        assert_eq!(text(&read(&mut reader, 10).await), values(50..60));
+    }
+
+    assert!(leave(b).await < Duration::from_secs(2));
+    let mut back = Vec::new();
+    while back.len() < gone.len() {
+        back.extend(assigned(&mut a).await);
+    }
+    assert_eq!(sorted(back), sorted(gone));
     assert!(leave(a).await < Duration::from_secs(2));
 }
 

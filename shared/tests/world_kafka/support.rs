@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use shared::clock::Millis;
 use shared::log::kafka::{
-    Cleanup, Durability, Group, KafkaConfig, PartitionReader, Producer, Scanner, Timestamps,
-    TopicSpec, topics,
+    Cleanup, Durability, Group, GroupProtocol, KafkaConfig, PartitionReader, Producer, Scanner,
+    Timestamps, TopicSpec, topics,
 };
 use shared::log::{Acks, Change, NewRecord, Outcome, ReadBounds, ReadError, Record};
 use shared::position::{Class, Offset, Partition, PartitionId};
@@ -50,6 +50,7 @@ pub fn config_at(brokers: String, partitions: u32) -> KafkaConfig {
         topic_prefix: format!("t{}", uuid::Uuid::now_v7().simple()),
         topics: [spec; 3],
         durability: Durability::Single,
+        group_protocol: GroupProtocol::Classic,
         properties: BTreeMap::from([
             ("session.timeout.ms".to_owned(), "6000".to_owned()),
             ("heartbeat.interval.ms".to_owned(), "500".to_owned()),

@@ -772,6 +772,12 @@ pub static KEYS: &[Key] = &[
         "replicated",
         "What a 202 survives. `replicated`: the loss of any one failure domain; topics need replication ≥ 3 and `min.insync.replicas` ≥ 2. `single`: whatever the topics give, for development.",
     ),
+    key(
+        "kafka.group_protocol",
+        Kind::Name(&["classic", "consumer"]),
+        "classic",
+        "How consumers agree on who owns which partition. `classic`: a consumer that is restarted within its session (10 s) takes its own place. `consumer`: KIP-848, on brokers from 4.0 on, which also say how long a session is (45 s where nothing is set there); a consumer that dies is missed for so long.",
+    ),
     secret(
         "kafka.properties.<property>",
         Kind::Text { empty: true },

@@ -54,7 +54,7 @@ impl Group {
         let partitions: usize = config.topics.iter().map(|topic| topic.partitions as usize).sum();
         let (commands, received) = sync_channel(partitions + 1);
         let weak = Arc::downgrade(&consumer);
-        let member = Member { consumer, commands: received };
+        let member = Member { consumer, commands: received, protocol: config.group_protocol };
         thread::Builder::new()
             .name(format!("kafka-{pipeline}"))
             .spawn(move || member.run())

@@ -9,9 +9,9 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError as ClientError, RDKafkaErrorCode as Code};
 use tokio::sync::oneshot;
 
-use super::native;
 use super::ownership::{DRAIN_TIMEOUT, Generation, Ownership};
 use super::reader::{PartitionReader, Slot};
+use super::{GroupProtocol, native};
 use crate::log::ReadError;
 use crate::position::{Offset, PartitionId};
 
@@ -40,6 +40,7 @@ pub(super) enum Command {
 pub(super) struct Member {
     pub(super) consumer: Arc<BaseConsumer<Ownership>>,
     pub(super) commands: Receiver<Command>,
+    pub(super) protocol: GroupProtocol,
 }
 
 impl Member {
@@ -139,9 +140,14 @@ impl Member {
     }
 
     /// Nothing is owned, and the coordinator has been told. Closing earlier would keep a static
-    /// member's place, and the others would wait for its session to end.
+    /// member's place, and the others would wait for its session to end. One that is not static keeps
+    /// the name that it gave itself, and says good-bye when it is closed.
     fn has_left(&self, since: Instant) -> bool {
-        let gone = self.ownership().is_empty() && !native::is_member(self.consumer.client());
+        let told = match self.protocol {
+            GroupProtocol::Classic => !native::is_member(self.consumer.client()),
+            GroupProtocol::Consumer => true,
+        };
+        let gone = told && self.ownership().is_empty();
         if !gone && since.elapsed() > LEAVE_TIMEOUT {
             tracing::warn!("the group did not let this member go in time, closing anyway");
             return true;

@@ -11,7 +11,7 @@ use rdkafka::config::RDKafkaLogLevel;
 
 use super::lane::Boarding;
 use super::load::Load;
-use super::{CONTROL_BYTES_MAX, KafkaConfig, KafkaError};
+use super::{CONTROL_BYTES_MAX, GroupProtocol, KafkaConfig, KafkaError};
 use crate::position::Class;
 
 /// A record is acknowledged, refused or unknown after this long. The request's deadline must be
@@ -67,6 +67,9 @@ pub const PROPERTIES_RESERVED: [&str; 25] = [
     "max.in.flight.requests.per.connection",
     "max.in.flight",
 ];
+
+/// Settings that are the brokers' to make under [`GroupProtocol::Consumer`]: librdkafka refuses them.
+pub const PROPERTIES_OF_CLASSIC: [&str; 2] = ["session.timeout.ms", "heartbeat.interval.ms"];
 
 /// Settings of the one producer; whatever the ingress is compared with takes the same.
 pub fn producer(config: &KafkaConfig) -> Result<ClientConfig, KafkaError> {
@@ -141,9 +144,10 @@ pub(super) fn member(
         .clamp(FETCH_PARTITION_KIB_MIN, FETCH_PARTITION_KIB_MAX);
 
     let mut client = common(config, &format!("{pipeline}.{instance}"));
+    if config.group_protocol == GroupProtocol::Classic {
+        client.set("session.timeout.ms", "10000").set("heartbeat.interval.ms", "2000");
+    }
     client
-        .set("session.timeout.ms", "10000")
-        .set("heartbeat.interval.ms", "2000")
         .set("max.poll.interval.ms", "60000")
         // With split queues this bound counts per partition.
         .set("queued.max.messages.kbytes", queue_kib.to_string())
@@ -157,11 +161,15 @@ pub(super) fn member(
         // A topic that is created later is found this soon.
         .set("topic.metadata.refresh.interval.ms", "10000");
     pass_through(&mut client, config)?;
+    match config.group_protocol {
+        GroupProtocol::Classic => client
+            .set("group.instance.id", instance)
+            .set("group.protocol", "classic")
+            .set("partition.assignment.strategy", "cooperative-sticky"),
+        GroupProtocol::Consumer => client.set("group.protocol", "consumer"),
+    };
     client
         .set("group.id", config.group_id(pipeline))
-        .set("group.instance.id", instance)
-        .set("group.protocol", "classic")
-        .set("partition.assignment.strategy", "cooperative-sticky")
         // The position is the database's. What does not fit it is an error, never a jump.
         .set("auto.offset.reset", "error")
         .set("enable.auto.commit", "false")
@@ -321,7 +329,7 @@ pub(super) fn forward_log(client: &'static str, level: RDKafkaLogLevel, fac: &st
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::kafka::{Cleanup, Durability, Timestamps, TopicSpec};
+    use crate::log::kafka::{Cleanup, Durability, GroupProtocol, Timestamps, TopicSpec};
 
     fn config(properties: &[(&str, &str)]) -> KafkaConfig {
         let spec = TopicSpec {
@@ -339,6 +347,7 @@ mod tests {
             topic_prefix: "events".to_owned(),
             topics: [spec; 3],
             durability: Durability::Replicated,
+            group_protocol: GroupProtocol::Classic,
             properties: properties
                 .iter()
                 .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::*;
 use crate::clock::Millis;
-use crate::log::kafka::{Cleanup, Durability, Timestamps, TopicSpec, native};
+use crate::log::kafka::{Cleanup, Durability, GroupProtocol, Timestamps, TopicSpec, native};
 use crate::log::{Acks, Outcome};
 use crate::position::{Class, Partition, PartitionId};
 
@@ -29,6 +29,7 @@ fn producer(properties: &[(&str, &str)]) -> Producer {
         topic_prefix: "events".to_owned(),
         topics: [spec; 3],
         durability: Durability::Single,
+        group_protocol: GroupProtocol::Classic,
         properties: properties.map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
     };
     Producer::over(&config, Fitness::proven(), Shutdown::new()).expect("librdkafka starts")
