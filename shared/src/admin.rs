@@ -2,6 +2,8 @@
 //!
 //! A port of its own, so that it can be closed to producers; it never carries events.
 
+pub mod author;
+
 use std::sync::Arc;
 use std::time::Duration;
 

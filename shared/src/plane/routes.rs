@@ -13,6 +13,7 @@ use super::ears::told;
 use super::state::{Change, Entry};
 use super::wish::{self, Wish, WishError};
 use super::{Plane, Row};
+use crate::admin::author::CHANGE_BYTES_MAX;
 use crate::clock::Millis;
 use crate::route::Router;
 
@@ -20,9 +21,6 @@ use crate::route::Router;
 pub const STATE_PATH: &str = "/control/state";
 /// What is heard of each partition.
 pub const LIVE_PATH: &str = "/control/live";
-
-/// The longest body, in bytes: a reason, and some numbers.
-const BODY_BYTES_MAX: usize = 16_384;
 
 /// `GET /control/state`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -75,7 +73,7 @@ pub fn routes(plane: Plane, router: Router) -> Routes {
         .route(STATE_PATH, get(state))
         .route(&format!("{STATE_PATH}/{{*subject}}"), put(set).delete(remove))
         .route(LIVE_PATH, get(live))
-        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(DefaultBodyLimit::max(CHANGE_BYTES_MAX))
         .with_state(Shared { plane, router })
 }
 

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::message::NUMBER_MAX;
 use super::state::{Change, ENTRIES_MAX, Entry, Setting, State, Subject, VERSION};
+use crate::admin::author::{Unsigned, reason, signed};
 use crate::clock::Millis;
 use crate::position::{Class, Partition, PartitionId};
 use crate::route::Router;
@@ -19,9 +20,6 @@ pub const FOR_S_DEFAULT: f64 = 900.0;
 const MODE_FOR_S_MAX: f64 = 86_400.0;
 /// How long anything else may be set; who means longer says for ever.
 const FOR_S_MAX: f64 = 366.0 * 86_400.0;
-/// The longest author and reason, in characters.
-const BY_MAX: usize = 128;
-const WHY_MAX: usize = 1_024;
 
 /// The body of `PUT`, and, with `by` and `why` alone, of `DELETE`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -60,6 +58,12 @@ pub enum WishError {
     /// The request.
     #[error("{0}")]
     Request(String),
+}
+
+impl From<Unsigned> for WishError {
+    fn from(error: Unsigned) -> Self {
+        Self::Request(error.to_string())
+    }
 }
 
 fn bad<T>(why: impl Into<String>) -> Result<T, WishError> {
@@ -219,24 +223,6 @@ fn rate(name: &str, rate: f64) -> Result<(), WishError> {
     match (0.0..=NUMBER_MAX).contains(&rate) {
         true => Ok(()),
         false => bad(format!("{name} has to be a number from 0 to {NUMBER_MAX}")),
-    }
-}
-
-fn signed(by: &str) -> Result<String, WishError> {
-    text("by", by, BY_MAX)
-}
-
-fn reason(why: &str) -> Result<String, WishError> {
-    text("why", why, WHY_MAX)
-}
-
-fn text(name: &str, text: &str, most: usize) -> Result<String, WishError> {
-    let text = text.trim();
-    match text.chars().count() {
-        0 => bad(format!("{name} is missing: who reads it later wants to know")),
-        length if length > most => bad(format!("{name} has {length} characters, at most {most}")),
-        _ if text.chars().any(char::is_control) => bad(format!("{name} has to be one line")),
-        _ => Ok(text.to_owned()),
     }
 }
 
