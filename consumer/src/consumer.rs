@@ -3,7 +3,10 @@
 //! It holds the membership and no partition's state, and waits for nothing that may wait for it.
 //! Revoke: stop, wait for the running statement, tell the log. Lost: stop, wait for nothing. A worker
 //! that is fenced while the log still says that the partition is ours claims it again after a pause;
-//! one that halts stays down until its partition is assigned again; the others go on.
+//! one that halts stays down until its partition is assigned again, or an operator moves its position;
+//! the others go on.
+
+mod moves;
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -24,6 +27,7 @@ use tokio::task::{self, JoinError, JoinSet};
 use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 
+use self::moves::Moves;
 use crate::backoff::Backoff;
 use crate::bucket::Width;
 use crate::clocks;
@@ -70,6 +74,8 @@ pub struct Consumer {
     health: Health,
     plane: Plane,
     requests: (mpsc::Sender<Request>, mpsc::Receiver<Request>),
+    /// What operators have moved.
+    moves: (mpsc::Sender<Moves>, mpsc::Receiver<Moves>),
     /// What the log has assigned to us, and what becomes of it.
     partitions: HashMap<PartitionId, Stay>,
     workers: JoinSet<End>,
@@ -106,6 +112,8 @@ enum Stay {
 struct Running {
     stop: watch::Sender<bool>,
     task: task::AbortHandle,
+    /// An operator has moved its position: it is claimed again at once.
+    moved: bool,
 }
 
 impl Consumer {
@@ -139,6 +147,7 @@ impl Consumer {
             health,
             plane: plane.clone(),
             requests: mpsc::channel(REQUESTS_MAX),
+            moves: mpsc::channel(1),
             partitions: HashMap::new(),
             workers: JoinSet::new(),
             control: Reload(control),
@@ -178,6 +187,7 @@ impl Consumer {
                     self.checked = true;
                 }
                 Some(request) = self.requests.1.recv() => self.answer(request),
+                Some(moves) = self.moves.1.recv() => self.follow_moves(&moves),
                 Some(ended) = self.workers.join_next_with_id() => self.ended(ended),
                 never = &mut clocks => match never {},
                 _ = tick.tick() => {}
@@ -189,8 +199,8 @@ impl Consumer {
         if self.leaving { Ok(()) } else { Err(ConsumerError::Expelled) }
     }
 
-    /// The tasks that tell what is measured and what is allowed: each may die without the other, and
-    /// both without us. They end with the set.
+    /// The tasks that tell what is measured, what is allowed and what was moved: each may die without
+    /// the others, and all without us. They end with the set.
     fn control_loop(&self) -> JoinSet<Infallible> {
         let restarts = |task| self.shared.metrics.load.restarts.with_label_values(&[task]);
         let (shared, plane) = (Arc::clone(&self.shared), self.plane.clone());
@@ -200,6 +210,7 @@ impl Consumer {
         let mut tasks = JoinSet::new();
         tasks.spawn(keep("reporter", restarts("reporter"), report));
         tasks.spawn(keep("controller", restarts("controller"), control));
+        tasks.spawn(moves::watch(Arc::clone(&self.shared), self.moves.0.clone()));
         tasks
     }
 
@@ -247,7 +258,7 @@ impl Consumer {
             let requests = self.requests.0.clone();
             let worker = Worker::new(*id, Arc::clone(&self.shared), requests, stopped, heartbeat);
             let task = self.workers.spawn(worker.run());
-            *stay = Stay::Running(Running { stop, task });
+            *stay = Stay::Running(Running { stop, task, moved: false });
         }
     }
 
@@ -277,7 +288,7 @@ impl Consumer {
     /// so that the fence's answer is counted, and is dropped when a drain's time is over.
     fn cut_loose(&mut self, ids: &[PartitionId]) {
         for id in ids {
-            if let Some(Stay::Running(Running { stop, task })) = self.partitions.remove(id) {
+            if let Some(Stay::Running(Running { stop, task, .. })) = self.partitions.remove(id) {
                 stop.send_replace(true);
                 let patience = self.shared.config.drain_timeout;
                 tokio::spawn(async move {
@@ -322,7 +333,12 @@ impl Consumer {
         let is_its = |stay: &Stay| matches!(stay, Stay::Running(one) if one.task.id() == task);
         let found = self.partitions.iter().find(|(_, stay)| is_its(stay)).map(|(id, _)| *id);
         let Some(id) = found else { return };
+        let moved = matches!(self.partitions.get(&id), Some(Stay::Running(one)) if one.moved);
         let stay = match ended {
+            Ok((_, End::Stopped | End::Fenced)) if moved => {
+                info!(partition = %id, "its position was moved by an operator, claiming it again");
+                Stay::Waiting(None)
+            }
             Ok((_, End::Stopped)) => {
                 debug!(partition = %id, "worker stopped");
                 self.again()

@@ -21,10 +21,12 @@ pub mod load;
 pub mod log_limit;
 pub mod lookup;
 pub mod metrics;
+pub mod recovery;
 pub mod resolution;
 pub mod store;
 pub mod worker;
 
 pub use self::consumer::{Consumer, ConsumerError, Reload};
 pub use self::lookup::Lookup;
+pub use self::recovery::Recovery;
 pub use self::store::Store;

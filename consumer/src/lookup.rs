@@ -112,6 +112,11 @@ pub struct PartitionView {
     pub position: Option<i64>,
     /// When the position last moved.
     pub updated_at_ms: Option<i64>,
+    /// The timestamp of the last record before the position.
+    pub record_timestamp_ms: Option<i64>,
+    /// The position as it is mirrored to the log, for tools: it decides nothing. `None` where nothing is
+    /// mirrored, or the log cannot be asked.
+    pub mirror: Option<i64>,
     /// The oldest record in the log; `None` where the log cannot be read.
     pub low: Option<i64>,
     /// The offset after the newest record.
@@ -155,12 +160,17 @@ struct Scan {
 impl Lookup {
     /// A look-up over a store and its log. `known_sources` are tried where none is given, besides
     /// [`SOURCE_DEFAULT`].
-    pub fn new(store: Store, scanner: Scanner, router: Router, known_sources: Vec<String>) -> Self {
+    pub fn new(
+        store: Store,
+        scanner: Arc<Scanner>,
+        router: Router,
+        known_sources: Vec<String>,
+    ) -> Self {
         let mut sources = known_sources;
         sources.push(SOURCE_DEFAULT.to_owned());
         sources.sort();
         sources.dedup();
-        Self { store, scanner: Arc::new(scanner), router, sources, clock: Clock::default() }
+        Self { store, scanner, router, sources, clock: Clock::default() }
     }
 
     /// What became of the event `id` of `tenant`, from `source` or from any known one.
@@ -197,7 +207,8 @@ impl Lookup {
         let views = tokio::task::spawn_blocking(move || {
             // A log that does not answer once is not asked for each of hundreds of partitions: every
             // question would wait its whole time-out.
-            let mut readable = true;
+            let mirrored = scanner.mirrored(&ids).ok();
+            let mut readable = mirrored.is_some();
             let view = |id: PartitionId| {
                 let row = rows.iter().find(|row| row.id == id);
                 let range = readable.then(|| scanner.range(id).ok()).flatten();
@@ -218,13 +229,15 @@ impl Lookup {
                     owner: row.map(|row| row.owner.clone()),
                     position: next.map(|next| next.0),
                     updated_at_ms: row.map(|row| row.updated_at.0),
+                    record_timestamp_ms: row.and_then(|row| Some(row.record_timestamp?.0)),
+                    mirror: mirrored.as_ref().and_then(|all| Some(all.get(&id)?.0)),
                     low: range.map(|(low, _)| low.0),
                     end: range.map(|(_, end)| end.0),
                     lag_records: lag,
                     lag_ms: age,
                 }
             };
-            ids.into_iter().map(view).collect()
+            ids.iter().copied().map(view).collect()
         });
         views.await.map_err(|_| LookupError::Aborted)
     }

@@ -12,7 +12,7 @@ pub mod sqlite;
 use shared::clock::Millis;
 use shared::config::Backend;
 use shared::identity::Identity;
-use shared::position::{Class, Offset, Partition, PartitionId, Position};
+use shared::position::{Class, Epoch, Offset, Partition, PartitionId, Position};
 
 use crate::batch::Batch;
 use crate::bucket::{Bucket, Width};
@@ -59,6 +59,40 @@ pub struct Progress {
     /// The timestamp of the last record before the position.
     pub record_timestamp: Option<Millis>,
 }
+
+/// Where an operator puts a partition.
+#[derive(Clone, Copy, Debug)]
+pub struct Relocation<'a> {
+    /// The epoch of the row that the decision rests on; `None`: there was no row.
+    pub seen: Option<Epoch>,
+    /// The record to apply next.
+    pub next: Offset,
+    /// Its timestamp, where there is such a record.
+    pub record_timestamp: Option<Millis>,
+    /// For a row that is gone: an epoch above every one that it may have had.
+    pub epoch_min: Epoch,
+    /// What is kept of it, in the same transaction.
+    pub deed: &'a Deed,
+}
+
+/// What an operator has done: a row of `audit`.
+#[derive(Clone, Debug)]
+pub struct Deed {
+    /// Who.
+    pub author: String,
+    /// What: a word.
+    pub action: &'static str,
+    /// Why.
+    pub reason: String,
+    /// To what, as JSON.
+    pub filter: String,
+    /// To how many records.
+    pub affected: i64,
+}
+
+/// The owner of a row that an operator has moved and nobody has claimed since begins with it. No
+/// instance is called so: Kafka's names have no colon.
+pub const OPERATOR_PREFIX: &str = "operator: ";
 
 /// Where and when an identity had its effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -212,6 +246,28 @@ impl Store {
     /// Every progress row.
     pub async fn positions(&self) -> Result<Vec<Progress>, StoreError> {
         each!(self, store => store.positions().await)
+    }
+
+    /// Puts a partition somewhere else under a new epoch, so that whoever has it is fenced. `None`:
+    /// the row is not the one that was seen, and nothing is changed. It waits for a statement of the
+    /// owner that is still running.
+    pub async fn relocate(
+        &self,
+        id: PartitionId,
+        to: &Relocation<'_>,
+    ) -> Result<Option<Stored>, StoreError> {
+        each!(self, store => store.relocate(id, to).await)
+    }
+
+    /// The partitions that an operator has moved and nobody has claimed since, with the epoch of the
+    /// move.
+    pub async fn relocated(&self) -> Result<Vec<(PartitionId, Epoch)>, StoreError> {
+        each!(self, store => store.relocated().await)
+    }
+
+    /// The offset of a partition's last applied record; `None` where no events row is left.
+    pub async fn applied_last(&self, id: PartitionId) -> Result<Option<Offset>, StoreError> {
+        each!(self, store => store.applied_last(id).await)
     }
 
     /// Makes the tables of these buckets, where buckets are tables.

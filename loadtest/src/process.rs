@@ -176,6 +176,11 @@ impl Process {
         }
     }
 
+    /// All that it logged, its earlier runs in the same directory included.
+    pub fn log_text(&self) -> anyhow::Result<String> {
+        std::fs::read_to_string(&self.log).with_context(|| self.log.display().to_string())
+    }
+
     /// The end of what it logged.
     pub fn log_tail(&self) -> String {
         let text = std::fs::read_to_string(&self.log).unwrap_or_default();

@@ -13,6 +13,11 @@ impl Millis {
     pub fn rfc3339(self) -> String {
         jiff::Timestamp::from_millisecond(self.0).unwrap_or_default().to_string()
     }
+
+    /// What such a text says, with any offset from UTC; `None` where it is none.
+    pub fn parse_rfc3339(text: &str) -> Option<Self> {
+        text.parse().ok().map(|time: jiff::Timestamp| Self(time.as_millisecond()))
+    }
 }
 
 /// Where the time of day comes from.

@@ -1,9 +1,13 @@
 //! The command line: names, help and defaults. It decides nothing.
 
+mod positions;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+
+pub use self::positions::{RecoverOptions, ReplayOptions, SignedOptions};
 
 /// Absorbs bursts of events in front of a slow database: 202 once the log has them, one effect each.
 #[derive(Debug, Parser)]
@@ -182,6 +186,11 @@ pub enum CtlCommand {
     /// See and pin the mode.
     #[command(subcommand)]
     Mode(ModeCommand),
+    /// Show where every partition stands in the database, in Kafka's copy and in the log; move those
+    /// that have lost their place, where you say so.
+    Recover(RecoverOptions),
+    /// Read records again: move a position back. Resetting the group's offsets in Kafka moves nothing.
+    Replay(ReplayOptions),
 }
 
 /// `shock ctl limits …`.

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use consumer::{Consumer, Lookup, Store, lookup};
+use consumer::bucket::Width;
+use consumer::{Consumer, Lookup, Recovery, Store, lookup, recovery};
 use shared::config::{Backend, Config, Loaded, Purpose, Sources};
 use shared::log::kafka::Group;
 use shared::log::{Scanner, Subscription, kafka};
@@ -36,13 +37,11 @@ async fn serve(loaded: Loaded, sources: Sources) -> anyhow::Result<()> {
     let store = Store::connect(&config.backend, &config.consumer.pipeline)
         .await
         .map_err(|error| End::Config(error.to_string()))?;
-    let scanner = kafka::Scanner::connect(kafka)?;
-    let lookup = Lookup::new(
-        store.clone(),
-        Scanner::Kafka(scanner),
-        config.router.clone(),
-        known_sources(&config),
-    );
+    let scanner = kafka::Scanner::connect(kafka, &config.consumer.pipeline)?;
+    let scanner = Arc::new(Scanner::Kafka(scanner));
+    let width = Width::of_window(config.consumer.dedupe_window);
+    let recovery = Recovery::new(store.clone(), Arc::clone(&scanner), config.router.clone(), width);
+    let lookup = Lookup::new(store.clone(), scanner, config.router.clone(), known_sources(&config));
     let group = Group::join(kafka, &config.consumer.pipeline, &config.consumer.instance)?;
     let consumer = Consumer::new(
         &config.consumer,
@@ -60,6 +59,7 @@ async fn serve(loaded: Loaded, sources: Sources) -> anyhow::Result<()> {
     let routes = admin::routes(Arc::clone(&registry), health)
         .merge(status.routes())
         .merge(lookup::routes(lookup))
+        .merge(recovery::routes(recovery))
         .merge(plane::routes::routes(process.plane.clone(), config.router.clone()));
     // The admin port outlives the drain: its last scrape tells what happened.
     let drained = Shutdown::new();

@@ -5,8 +5,10 @@ mod key;
 mod limits;
 mod migrate;
 mod mode;
+mod positions;
 mod setting;
 mod span;
+mod table;
 mod topics;
 
 pub use self::span::seconds;
@@ -21,5 +23,7 @@ pub fn run(command: CtlCommand) -> anyhow::Result<()> {
         CtlCommand::Key(command) => key::run(&command),
         CtlCommand::Limits(command) => limits::run(command),
         CtlCommand::Mode(command) => mode::run(command),
+        CtlCommand::Recover(options) => positions::recover(options),
+        CtlCommand::Replay(options) => positions::replay(options),
     }
 }

@@ -10,7 +10,8 @@ mod key;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use consumer::{Consumer, Lookup, Store, lookup};
+use consumer::bucket::Width;
+use consumer::{Consumer, Lookup, Recovery, Store, lookup, recovery};
 use ingress::Ingress;
 use shared::clock::Clock;
 use shared::config::reload::{Refused, Status};
@@ -68,12 +69,10 @@ async fn serve(loaded: Loaded, sources: Sources) -> anyhow::Result<()> {
         &process,
     );
     let status = follow(loaded, sources, (&ingress, &consumer), &key, &registry)?;
-    let lookup = Lookup::new(
-        store.clone(),
-        Scanner::Embedded(log),
-        config.router.clone(),
-        known_sources(&config),
-    );
+    let scanner = Arc::new(Scanner::Embedded(log));
+    let width = Width::of_window(config.consumer.dedupe_window);
+    let recovery = Recovery::new(store.clone(), Arc::clone(&scanner), config.router.clone(), width);
+    let lookup = Lookup::new(store.clone(), scanner, config.router.clone(), known_sources(&config));
     welcome(&config, &key, &ingress, &admin)?;
 
     // The admin port outlives the drain: its last scrape tells what happened.
@@ -81,6 +80,7 @@ async fn serve(loaded: Loaded, sources: Sources) -> anyhow::Result<()> {
     let routes = admin::routes(Arc::clone(&registry), health)
         .merge(status.routes())
         .merge(lookup::routes(lookup))
+        .merge(recovery::routes(recovery))
         .merge(plane::routes::routes(process.plane.clone(), config.router.clone()));
     let admin = tokio::spawn(admin::serve(admin, routes, drained.clone()));
     let applying = tokio::spawn({

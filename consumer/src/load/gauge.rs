@@ -110,6 +110,11 @@ impl Gauges {
         self.all.lock().remove(&id);
     }
 
+    /// Under which epoch the writer of a partition has claimed it; `None` before.
+    pub fn epoch(&self, id: PartitionId) -> Option<Epoch> {
+        self.all.lock().get(&id)?.state.lock().epoch
+    }
+
     /// Those of all partitions that are ours.
     pub fn all(&self) -> Vec<Arc<Gauge>> {
         self.all.lock().values().cloned().collect()

@@ -8,6 +8,7 @@
 
 mod columns;
 mod lease;
+mod relocation;
 mod statements;
 
 use std::str::FromStr;

@@ -1,5 +1,7 @@
 //! The cases. Each takes a fresh store.
 
+use std::sync::Arc;
+
 use consumer::lookup::{Fate, Place};
 use consumer::store::SchemaError;
 use consumer::{ConsumerError, Lookup};
@@ -12,6 +14,7 @@ use shared::{Process, Shutdown};
 use super::base::Base;
 pub use super::load::*;
 pub use super::ownership::*;
+pub use super::recovery::*;
 use super::{Bench, FIRST, NOON, SECOND, WINDOW};
 
 const EVENTS: &str = "select count(*) from pipeline.events";
@@ -268,7 +271,7 @@ pub async fn a_look_up_says_what_became_of_an_event(base: Base) {
     let before = bench.log.range(home).expect("memory is readable").1;
     bench.event(home, NOON, "earlier", 1);
     bench.event(home, NOON, "pending", 1);
-    let scanner = Scanner::Memory(bench.log.clone());
+    let scanner = Arc::new(Scanner::Memory(bench.log.clone()));
     let store = bench.base.store().await;
     let lookup = Lookup::new(store, scanner, Bench::router(), vec!["/other".to_owned()]);
     let find = async |id: &str| lookup.find(tenant(), None, id).await.expect("an answer");
@@ -352,6 +355,11 @@ macro_rules! all_cases {
             a_gap_halts_only_its_partition
             an_id_with_another_payload_is_counted
             a_look_up_says_what_became_of_an_event
+            what_has_lost_its_place_goes_on_only_when_told
+            a_row_that_is_gone_is_restored_above_every_epoch
+            a_replay_is_taken_up_by_itself_and_has_no_second_effect
+            a_replay_past_the_window_is_refused
+            a_move_is_signed_and_names_its_place
             a_store_of_another_window_or_version_is_refused
             what_is_measured_is_told
             a_backlog_is_limited_under_bounded_lag_and_absorbed_under_absorb

@@ -7,6 +7,7 @@ pub mod base;
 pub mod cases;
 mod load;
 mod ownership;
+mod recovery;
 
 use std::sync::Arc;
 use std::time::Duration;

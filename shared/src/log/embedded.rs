@@ -219,6 +219,11 @@ impl EmbeddedLog {
         Ok((watermarks.low(), watermarks.end()))
     }
 
+    /// See [`super::Scanner::mirrored`].
+    pub fn mirrored(&self, id: PartitionId) -> Option<Offset> {
+        self.watermarks(id).ok().and_then(Watermarks::mirrored)
+    }
+
     /// See [`super::Scanner::scan`].
     pub fn scan(
         &self,

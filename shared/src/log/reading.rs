@@ -4,6 +4,7 @@
 //! → [`Subscription::start`] at the stored position → [`Reader::read`]. The log delivers nothing
 //! before `start`: the fence comes first. A position outside the log is an error, never a jump.
 
+use std::collections::BTreeMap;
 use std::future::ready;
 use std::ops::ControlFlow;
 use std::sync::mpsc::SyncSender;
@@ -12,6 +13,7 @@ use std::time::Duration;
 use futures_util::future::Either;
 
 use super::{LogEnd, Record, embedded, kafka, memory};
+use crate::clock::Millis;
 use crate::position::{Offset, PartitionId};
 
 /// A change of what this process owns.
@@ -232,5 +234,39 @@ impl Scanner {
             Self::Embedded(log) => log.scan(id, from, to, visit),
             Self::Memory(log) => log.scan(id, from, to, visit),
         }
+    }
+
+    /// The mirrored position of each of these partitions that has one: what [`Reader::mirror`] left
+    /// with the log, or what somebody else has put in its place.
+    pub fn mirrored(
+        &self,
+        ids: &[PartitionId],
+    ) -> Result<BTreeMap<PartitionId, Offset>, ReadError> {
+        let each = |mirrored: &dyn Fn(PartitionId) -> Option<Offset>| {
+            ids.iter().filter_map(|id| Some((*id, mirrored(*id)?))).collect()
+        };
+        match self {
+            Self::Kafka(scanner) => scanner.mirrored(ids),
+            Self::Embedded(log) => Ok(each(&|id| log.mirrored(id))),
+            Self::Memory(log) => Ok(each(&|id| log.mirrored(id))),
+        }
+    }
+
+    /// The first record whose timestamp is not before `time`; `None` where there is none. The order
+    /// of timestamps is the writers' affair: later records may be older.
+    pub fn offset_at(&self, id: PartitionId, time: Millis) -> Result<Option<Offset>, ReadError> {
+        if let Self::Kafka(scanner) = self {
+            return scanner.offset_at(id, time);
+        }
+        let mut found = None;
+        let mut visit = |record: &Record| {
+            if record.timestamp < time {
+                return ControlFlow::Continue(());
+            }
+            found = Some(record.position.offset);
+            ControlFlow::Break(())
+        };
+        self.scan(id, Offset(0), Offset(i64::MAX), &mut visit)?;
+        Ok(found)
     }
 }

@@ -51,7 +51,7 @@ async fn order_is_kept_and_offsets_tell_it() {
     assert_eq!(offsets(&outcomes), (0..5_000).collect::<Vec<_>>());
     assert_eq!(text(&scanned(&config, id(0)).await), values);
 
-    let scanner = Scanner::connect(&config).expect("the configuration is good");
+    let scanner = Scanner::connect(&config, "look").expect("the configuration is good");
     let range = tokio::task::spawn_blocking(move || scanner.range(id(0))).await;
     assert_eq!(range.expect("no panic"), Ok((Offset(0), Offset(5_000))));
 }

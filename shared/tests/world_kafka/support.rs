@@ -109,7 +109,7 @@ pub fn offsets(outcomes: &[Outcome]) -> Vec<i64> {
 
 /// Everything a partition holds.
 pub async fn scanned(config: &KafkaConfig, id: PartitionId) -> Vec<Record> {
-    let scanner = Scanner::connect(config).expect("the configuration is good");
+    let scanner = Scanner::connect(config, "look").expect("the configuration is good");
     tokio::task::spawn_blocking(move || {
         let deadline = Instant::now() + PATIENCE;
         loop {

@@ -1,5 +1,7 @@
 //! `shock ctl events find|tail`: asks a running process, or Kafka and PostgreSQL themselves.
 
+use std::sync::Arc;
+
 use anyhow::Context;
 use consumer::lookup::{self, LookupError};
 use consumer::{Lookup, Store};
@@ -59,9 +61,9 @@ async fn direct(at: &AskOptions) -> anyhow::Result<Option<Lookup>> {
     let store = Store::connect(&config.backend, &config.consumer.pipeline)
         .await
         .map_err(|error| End::Unavailable(error.to_string()))?;
-    let scanner = kafka::Scanner::connect(kafka)?;
+    let scanner = kafka::Scanner::connect(kafka, &config.consumer.pipeline)?;
     let sources = known_sources(&config);
-    Ok(Some(Lookup::new(store, Scanner::Kafka(scanner), config.router, sources)))
+    Ok(Some(Lookup::new(store, Arc::new(Scanner::Kafka(scanner)), config.router, sources)))
 }
 
 fn unavailable(error: LookupError) -> End {

@@ -6,6 +6,7 @@ use shared::plane::routes::LIVE_PATH;
 use shared::plane::wish::Wish;
 
 use super::setting;
+use super::table::table;
 use crate::cli::{AdminOptions, LimitsCommand};
 use crate::{admin_client, output, runtime};
 
@@ -99,22 +100,6 @@ fn row(row: &Value) -> [String; COLUMNS.len()] {
         number(&row["limit_age_s"], 1),
         text(&row["owner"]),
     ]
-}
-
-/// Columns that are as wide as what is in them.
-fn table<const N: usize>(text: &mut String, rows: impl Iterator<Item = [String; N]>) {
-    let rows: Vec<[String; N]> = rows.collect();
-    let mut widths = [0; N];
-    for row in &rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = cell.chars().count().max(*width);
-        }
-    }
-    for row in rows {
-        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
-        let line = cells.collect::<Vec<_>>().join("  ");
-        text.push_str(&format!("  {}\n", line.trim_end()));
-    }
 }
 
 #[cfg(test)]

@@ -55,6 +55,7 @@ pub fn line(entry: &ToldEntry) -> [String; 4] {
     [entry.subject.clone(), entry.entry.setting.to_string(), left, by]
 }
 
-fn author(by: Option<String>) -> anyhow::Result<String> {
+/// Who asks: as said, or whoever is logged in.
+pub fn author(by: Option<String>) -> anyhow::Result<String> {
     by.or_else(|| std::env::var("USER").ok()).context("who asks? Say it with --by")
 }

@@ -32,6 +32,10 @@ statements! {
     seed: SEED,
     stored: STORED,
     positions: POSITIONS,
+    relocate: RELOCATE,
+    restore: RESTORE,
+    relocated: RELOCATED,
+    applied_last: APPLIED_LAST,
     ensure: ENSURE,
     applied: APPLIED,
     parked: PARKED,
@@ -53,6 +57,32 @@ const STORED: &str = "select epoch, next_offset from pipeline.progress \
 const POSITIONS: &str = "select class, partition, epoch, next_offset, owner, record_timestamp, \
     (extract(epoch from updated_at) * 1000)::bigint as updated_ms \
     from pipeline.progress order by class, partition";
+
+/// $3 the epoch that was seen: whoever has it is fenced from now on. $4 next, $5 its timestamp, $6 owner;
+/// $7 to $11 who did what. No attempt of the fenced one is marked any more.
+const RELOCATE: &str = "with moved as ( \
+      update pipeline.progress set epoch = epoch + 1, next_offset = $4, record_timestamp = $5, \
+        owner = $6, updated_at = now(), attempt_from = null, attempt_to = null, attempts = 0 \
+      where class = $1 and partition = $2 and epoch = $3 returning epoch, next_offset), \
+    noted as (insert into pipeline.audit (author, action, reason, filter, affected) \
+      select $7, $8, $9, $10::jsonb, $11 from moved) \
+    select epoch, next_offset from moved";
+
+/// The same where the row was gone; $3 is its first epoch.
+const RESTORE: &str = "with moved as ( \
+      insert into pipeline.progress \
+        (class, partition, epoch, next_offset, record_timestamp, owner) \
+      values ($1, $2, $3, $4, $5, $6) on conflict do nothing returning epoch, next_offset), \
+    noted as (insert into pipeline.audit (author, action, reason, filter, affected) \
+      select $7, $8, $9, $10::jsonb, $11 from moved) \
+    select epoch, next_offset from moved";
+
+/// A row per partition, so that a scan is short.
+const RELOCATED: &str = "select class, partition, epoch from pipeline.progress \
+    where owner like $1 || '%'";
+
+const APPLIED_LAST: &str = "select max(log_offset) from pipeline.events \
+    where class = $1 and partition = $2";
 
 const ENSURE: &str = "select pipeline.shock_ensure_buckets($1, $2)";
 

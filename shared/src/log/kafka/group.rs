@@ -67,12 +67,25 @@ impl Group {
     pub async fn next(&mut self) -> Option<Change> {
         let Moved { change, generation } = self.changes.recv().await?;
         match &change {
-            Change::Assigned(ids) => self.told.extend(ids.iter().map(|id| (*id, generation))),
+            Change::Assigned(ids) => {
+                self.told.extend(ids.iter().map(|id| (*id, generation)));
+                self.look(ids.clone(), generation);
+            }
             Change::Revoked(ids, _) | Change::Lost(ids) => {
                 self.told.retain(|id, _| !ids.contains(id));
             }
         }
         Some(change)
+    }
+
+    /// Asks what the group holds of these, beside everything else.
+    fn look(&self, ids: Vec<PartitionId>, generation: Generation) {
+        let consumer = Weak::clone(&self.consumer);
+        tokio::task::spawn_blocking(move || {
+            if let Some(consumer) = consumer.upgrade() {
+                consumer.context().look(&consumer, &ids, generation);
+            }
+        });
     }
 
     /// See [`crate::log::Subscription::first_position`].

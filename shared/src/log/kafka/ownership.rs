@@ -4,6 +4,9 @@
 //! consumer has claimed it in its database and started it. A revocation waits for the writers to
 //! stop, at most [`DRAIN_TIMEOUT`], mirrors their positions and then lets go. What was lost is let
 //! go at once. Every assignment has a generation: a claim from an earlier stay starts nothing.
+//!
+//! Positions are committed to the group with a mark. What stands there without it when a partition is
+//! assigned was put there by somebody who wanted to move the consumer: that moves nothing, and is said.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -28,6 +31,12 @@ use crate::position::{Class, Offset, Partition, PartitionId};
 /// The longest that a revocation waits for the writers. Less than the shortest sensible session
 /// time-out: the group's other members wait meanwhile.
 pub(super) const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The longest wait for what the group holds.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The metadata of every offset that is committed here; Kafka's own tools leave none.
+const MARK: &str = "shock";
 
 /// Counts assignments: a partition that went away and came back has another generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +69,19 @@ struct Owned {
     slot: Option<Arc<Slot>>,
     /// What was last committed to Kafka in this stay.
     committed: Option<Offset>,
+    found: Found,
+}
+
+/// What stood in the group when the partition was assigned; nothing is mirrored over it before it is
+/// known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Found {
+    /// It is asked for.
+    Asked,
+    /// Nothing, or our own.
+    Ours,
+    /// What somebody else has put there.
+    Foreign(Offset),
 }
 
 impl Ownership {
@@ -119,21 +141,66 @@ impl Ownership {
     /// sends it before whatever follows, and lets no partition go while one is under way.
     pub(super) fn mirror(&self, consumer: &BaseConsumer<Self>, only: Option<&[PartitionId]>) {
         let again = self.commit_failed.swap(false, Ordering::AcqRel);
-        let mut moved = Vec::new();
+        let (mut moved, mut foreign) = (Vec::new(), Vec::new());
         for (id, owned) in &mut self.state.lock().owned {
-            let position = owned.slot.as_ref().map(|slot| slot.mirrored());
+            let Some(slot) = owned.slot.as_ref().filter(|_| owned.found != Found::Asked) else {
+                continue;
+            };
+            if let Found::Foreign(offset) = std::mem::replace(&mut owned.found, Found::Ours)
+                && offset != slot.from()
+            {
+                foreign.push((*id, offset, slot.from()));
+            }
+            let position = Some(slot.mirrored());
             let wanted = only.is_none_or(|ids| ids.contains(id));
-            if wanted && position.is_some() && (again || position != owned.committed) {
+            if wanted && (again || position != owned.committed) {
                 owned.committed = position;
                 moved.push((*id, position));
             }
         }
+        warn_of(&foreign);
         if moved.is_empty() {
             return;
         }
-        if let Err(error) = consumer.commit(&self.list(&moved), CommitMode::Async) {
+        let list = self.list(&moved);
+        for (id, _) in &moved {
+            let partition = id.partition.as_i32();
+            if let Some(mut element) = list.find_partition(self.topic(id.class), partition) {
+                element.set_metadata(MARK);
+            }
+        }
+        if let Err(error) = consumer.commit(&list, CommitMode::Async) {
             tracing::warn!(%error, "cannot mirror positions to kafka");
             self.commit_failed.store(true, Ordering::Release);
+        }
+    }
+
+    /// Asks what the group holds of partitions that were just assigned. Blocking.
+    pub(super) fn look(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        ids: &[PartitionId],
+        generation: Generation,
+    ) {
+        let asked: Vec<_> = ids.iter().map(|id| (*id, None)).collect();
+        let answer = consumer.committed_offsets(self.list(&asked), LOOK_TIMEOUT);
+        if let Err(error) = &answer {
+            tracing::debug!(%error, "cannot ask for what the group holds");
+        }
+        let mut state = self.state.lock();
+        for id in ids {
+            let Some(owned) = state.owned.get_mut(id).filter(|one| one.generation == generation)
+            else {
+                continue;
+            };
+            let list = answer.as_ref().ok();
+            let partition = id.partition.as_i32();
+            let element =
+                list.and_then(|list| list.find_partition(self.topic(id.class), partition));
+            owned.found = match element.map(|one| (one.offset(), one.metadata() == MARK)) {
+                Some((ClientOffset::Offset(offset), false)) => Found::Foreign(Offset(offset)),
+                _ => Found::Ours,
+            };
         }
     }
 
@@ -147,7 +214,8 @@ impl Ownership {
             state.generation.0 += 1;
             let generation = state.generation;
             for id in &ids {
-                let owned = Owned { generation, slot: None, committed: None };
+                let (slot, committed) = (None, None);
+                let owned = Owned { generation, slot, committed, found: Found::Asked };
                 state.owned.insert(*id, owned);
             }
             generation
@@ -211,6 +279,18 @@ impl Ownership {
             let _ = self.changes.blocking_send(Moved { change, generation });
         }
     }
+}
+
+/// Says once for an assignment that somebody has changed the group's offsets: each partition's found
+/// offset and our position.
+fn warn_of(foreign: &[(PartitionId, Offset, Offset)]) {
+    let Some((id, committed, position)) = foreign.first() else { return };
+    tracing::warn!(
+        partitions = foreign.len(), partition = %id, committed = committed.0, position = position.0,
+        "the consumer group's offsets were changed by somebody else: that moves nothing, positions are \
+         the database's; to read records again: shock ctl replay {id} --from-offset {} --why …",
+        committed.0.min(position.0)
+    );
 }
 
 impl ClientContext for Ownership {

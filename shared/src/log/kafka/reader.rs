@@ -27,6 +27,7 @@ const RANGE_TIMEOUT: Duration = Duration::from_secs(5);
 pub(super) struct Slot {
     queue: Mutex<Option<PartitionQueue<Ownership>>>,
     filled: Arc<Notify>,
+    from: Offset,
     mirrored: AtomicI64,
 }
 
@@ -36,13 +37,19 @@ impl Slot {
         let filled = Arc::new(Notify::new());
         let wake = Arc::clone(&filled);
         queue.set_nonempty_callback(move || wake.notify_one());
-        Arc::new(Self { queue: Mutex::new(Some(queue)), filled, mirrored: AtomicI64::new(from.0) })
+        let (queue, mirrored) = (Mutex::new(Some(queue)), AtomicI64::new(from.0));
+        Arc::new(Self { queue, filled, from, mirrored })
     }
 
     /// The partition is not ours any more.
     pub(super) fn close(&self) {
         *self.queue.lock() = None;
         self.filled.notify_one();
+    }
+
+    /// Where it was started.
+    pub(super) fn from(&self) -> Offset {
+        self.from
     }
 
     /// The position to commit to Kafka.

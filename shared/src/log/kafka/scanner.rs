@@ -1,6 +1,8 @@
-//! Looking at records without consuming them: a consumer that joins no group and commits nothing.
-//! Blocking; every wait is bounded.
+//! Looking at records without consuming them: a consumer that never joins its group and commits
+//! nothing. The group is the pipeline's, so that what is committed there can be asked for. Blocking;
+//! every wait is bounded.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
@@ -13,6 +15,7 @@ use rdkafka::error::KafkaError as ClientError;
 use rdkafka::{Message, Offset as ClientOffset, TopicPartitionList};
 
 use super::{KafkaConfig, KafkaError, record, settings};
+use crate::clock::Millis;
 use crate::log::{ReadError, Record};
 use crate::position::{Class, Offset, PartitionId};
 
@@ -20,7 +23,7 @@ use crate::position::{Class, Offset, PartitionId};
 const SILENCE_MAX: Duration = Duration::from_secs(10);
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// A consumer outside any group. One scan at a time; others wait for it.
+/// A consumer that never joins. One scan at a time; others wait for it.
 pub struct Scanner {
     consumer: Mutex<BaseConsumer<Quiet>>,
     topics: [String; Class::ALL.len()],
@@ -41,9 +44,10 @@ impl ClientContext for Quiet {
 impl ConsumerContext for Quiet {}
 
 impl Scanner {
-    /// A scanner of the configured topics. Connects when it is first used.
-    pub fn connect(config: &KafkaConfig) -> Result<Self, KafkaError> {
-        let client = settings::scanner(config)?;
+    /// A scanner of the configured topics, and of what the group of `pipeline` has committed. Connects
+    /// when it is first used.
+    pub fn connect(config: &KafkaConfig, pipeline: &str) -> Result<Self, KafkaError> {
+        let client = settings::scanner(config, pipeline)?;
         let consumer = BaseConsumer::from_config_and_context(&client, Quiet)?;
         Ok(Self { consumer: Mutex::new(consumer), topics: settings::topic_names(config) })
     }
@@ -51,6 +55,46 @@ impl Scanner {
     /// See [`crate::log::Scanner::range`].
     pub fn range(&self, id: PartitionId) -> Result<(Offset, Offset), ReadError> {
         self.range_of(&self.consumer.lock(), id)
+    }
+
+    /// See [`crate::log::Scanner::mirrored`].
+    pub fn mirrored(
+        &self,
+        ids: &[PartitionId],
+    ) -> Result<BTreeMap<PartitionId, Offset>, ReadError> {
+        let mut list = TopicPartitionList::with_capacity(ids.len());
+        for id in ids {
+            list.add_partition(&self.topics[id.class.index()], id.partition.as_i32());
+        }
+        let committed = self.consumer.lock().committed_offsets(list, SILENCE_MAX);
+        let committed = committed.map_err(unavailable)?;
+        let mirrored = ids.iter().filter_map(|id| {
+            let topic = &self.topics[id.class.index()];
+            match committed.find_partition(topic, id.partition.as_i32())?.offset() {
+                ClientOffset::Offset(offset) => Some((*id, Offset(offset))),
+                _ => None,
+            }
+        });
+        Ok(mirrored.collect())
+    }
+
+    /// See [`crate::log::Scanner::offset_at`].
+    pub fn offset_at(&self, id: PartitionId, time: Millis) -> Result<Option<Offset>, ReadError> {
+        let topic = &self.topics[id.class.index()];
+        let mut list = TopicPartitionList::with_capacity(1);
+        list.add_partition_offset(topic, id.partition.as_i32(), ClientOffset::Offset(time.0))
+            .map_err(unavailable)?;
+        let found = self.consumer.lock().offsets_for_times(list, SILENCE_MAX);
+        let found = found.map_err(unavailable)?;
+        let element = found.elements().into_iter().next();
+        let element =
+            element.ok_or_else(|| ReadError::Unavailable(format!("no answer for {id}")))?;
+        element.error().map_err(unavailable)?;
+        match element.offset() {
+            ClientOffset::Offset(offset) => Ok(Some(Offset(offset))),
+            // No record is so young.
+            _ => Ok(None),
+        }
     }
 
     fn range_of(

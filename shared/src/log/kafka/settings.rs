@@ -180,10 +180,13 @@ pub(super) fn member(
     Ok(client)
 }
 
-/// Settings of a consumer that looks without joining a group.
-pub(super) fn scanner(config: &KafkaConfig) -> Result<ClientConfig, KafkaError> {
+/// Settings of a consumer that looks without joining its group.
+pub(super) fn scanner(config: &KafkaConfig, pipeline: &str) -> Result<ClientConfig, KafkaError> {
     let mut client = common(config, "scanner");
     outside_groups(&mut client, config)?;
+    // What the group has committed can be asked for only under its id. Without a subscription
+    // librdkafka never joins it, and without auto-commit it never commits to it.
+    client.set("group.id", config.group_id(pipeline));
     Ok(client)
 }
 
@@ -375,7 +378,7 @@ mod tests {
         for client in [
             member,
             producer,
-            scanner(&config).expect("ok"),
+            scanner(&config, "main").expect("ok"),
             admin(&config).expect("ok"),
             clock_probe(&config).expect("ok"),
             control_reader(&config).expect("ok"),
