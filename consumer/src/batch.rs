@@ -7,8 +7,8 @@
 
 use std::collections::BTreeMap;
 use std::collections::hash_map::{Entry, HashMap};
+use std::time::Duration;
 
-use serde_json::json;
 use sha2::{Digest, Sha256};
 use shared::clock::Millis;
 use shared::event::{Event, Undecodable, tenant_of_key};
@@ -18,6 +18,9 @@ use shared::position::{Epoch, Offset, PartitionId, Position};
 use shared::route::Router;
 
 use crate::bucket::{Bucket, Width};
+
+/// A longer entity is kept as its digest.
+const ENTITY_BYTES_MAX: usize = 255;
 
 /// Why a record is parked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +33,26 @@ pub enum Poison {
     TextHasNul,
     /// The database refused this one record; its SQLSTATE or result code.
     Refused(Option<String>),
+}
+
+/// A record that was tried alone and failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Why it is parked.
+    pub poison: Poison,
+    /// How often it was tried.
+    pub attempts: i32,
+}
+
+/// What is to be parked of a batch although it can be decoded, and what becomes of it then.
+#[derive(Clone, Debug, Default)]
+pub struct Refusals {
+    /// The records.
+    pub records: BTreeMap<Offset, Refusal>,
+    /// After so long what is parked now is tried again by itself; `None`: never.
+    pub retry_after: Option<Duration>,
+    /// So many times.
+    pub tries: i32,
 }
 
 impl Poison {
@@ -45,6 +68,14 @@ impl Poison {
             Self::TimestampOutOfRange => "timestamp_out_of_range",
             Self::TextHasNul => "text_has_nul",
             Self::Refused(_) => "refused_by_store",
+        }
+    }
+
+    /// Whether the same record may pass at a later try. What cannot be decoded stays what it is.
+    pub fn may_heal(&self) -> bool {
+        match self {
+            Self::Refused(_) => true,
+            Self::Undecodable(_) | Self::TimestampOutOfRange | Self::TextHasNul => false,
         }
     }
 
@@ -86,8 +117,16 @@ pub struct ParkedRow<'r> {
     pub bucket: Option<Bucket>,
     /// As in [`Row`].
     pub payload_digest: i64,
+    /// What stays in order behind it; `None` where SQL's text cannot hold it.
+    pub entity: Option<String>,
     /// Why.
     pub poison: Poison,
+    /// How often it was tried.
+    pub attempts: i32,
+    /// When it is tried again, from now; `None`: it is dead.
+    pub retry_after: Option<Duration>,
+    /// So many times.
+    pub tries: i32,
 }
 
 /// What one statement does: from `expected` to `target`, all or nothing.
@@ -133,7 +172,7 @@ pub struct Context<'c> {
     /// Recomputes routes.
     pub router: &'c Router,
     /// What the database refused, found by bisecting.
-    pub refused: &'c BTreeMap<Offset, Option<String>>,
+    pub refused: &'c Refusals,
 }
 
 impl<'r> Batch<'r> {
@@ -245,29 +284,60 @@ impl<'r> Decoded<'r> {
                     digest: digest_of_position(record.position),
                     bucket: None,
                     payload_digest,
+                    entity: entity(record, None),
                     poison: Poison::Undecodable(reason),
+                    attempts: 1,
+                    retry_after: None,
+                    tries: 0,
                 };
                 return Self::Parked(row, None);
             }
         };
         let identity = event.identity();
         let bucket = context.width.bucket(record.timestamp, context.now);
-        let poison = match (context.refused.get(&record.position.offset), bucket) {
-            (Some(code), _) => Poison::Refused(code.clone()),
-            (None, None) => Poison::TimestampOutOfRange,
-            (None, Some(_)) if has_nul(&event) => Poison::TextHasNul,
+        let refusal = context.refused.records.get(&record.position.offset);
+        let (poison, attempts) = match (refusal, bucket) {
+            (Some(refusal), _) => (refusal.poison.clone(), refusal.attempts),
+            (None, None) => (Poison::TimestampOutOfRange, 1),
+            (None, Some(_)) if has_nul(&event) => (Poison::TextHasNul, 1),
             (None, Some(bucket)) => {
                 return Self::Row(Row { record, event, identity, bucket, payload_digest });
             }
         };
-        let tenant = identity.tenant.as_str().to_owned();
-        let digest = identity.digest;
-        let row = ParkedRow { record, tenant, digest, bucket, payload_digest, poison };
+        let heals = poison.may_heal();
+        let row = ParkedRow {
+            record,
+            tenant: identity.tenant.as_str().to_owned(),
+            digest: identity.digest,
+            bucket,
+            payload_digest,
+            entity: entity(record, Some(&event)),
+            poison,
+            attempts,
+            retry_after: context.refused.retry_after.filter(|_| heals),
+            tries: if heals { context.refused.tries } else { 0 },
+        };
         Self::Parked(row, Some(identity))
     }
 }
 
-fn has_nul(event: &Event<'_>) -> bool {
+/// What an event must stay in order with: its entity, or all of its record's key. Tenants apart.
+pub fn entity(record: &Record, event: Option<&Event<'_>>) -> Option<String> {
+    let key = std::str::from_utf8(&record.key).ok().filter(|key| !key.is_empty())?;
+    let entity = match event.and_then(|event| Some((event.tenant, event.subject.as_ref()?))) {
+        Some((tenant, subject)) => format!("{}/{subject}", tenant.as_str()),
+        None => key.to_owned(),
+    };
+    if entity.contains('\0') {
+        return None;
+    }
+    // An index holds it, and that has a bound.
+    let fits = entity.len() <= ENTITY_BYTES_MAX;
+    Some(if fits { entity } else { hex::encode(Sha256::digest(entity)) })
+}
+
+/// Whether SQL's text cannot hold one of its attributes.
+pub(crate) fn has_nul(event: &Event<'_>) -> bool {
     [Some(&event.source), Some(&event.id), Some(&event.event_type)]
         .into_iter()
         .chain([event.subject.as_ref(), event.time.as_ref()])
@@ -282,24 +352,4 @@ fn digest_of_position(position: Position) -> [u8; 16] {
     let mut digest = [0; 16];
     digest.copy_from_slice(&hash[..16]);
     digest
-}
-
-/// A record's headers as JSON that both databases hold: `[{"name": …, "value": …}]`, with
-/// `name_hex` and `value_hex` where the bytes are no text that `jsonb` takes.
-pub fn headers_json(record: &Record) -> String {
-    let text = |bytes: &[u8]| match std::str::from_utf8(bytes) {
-        Ok(text) if !text.contains('\0') => Ok(text.to_owned()),
-        _ => Err(hex::encode(bytes)),
-    };
-    let headers: Vec<_> = record
-        .headers
-        .iter()
-        .map(|(name, value)| match (text(name.as_bytes()), text(value)) {
-            (Ok(name), Ok(value)) => json!({"name": name, "value": value}),
-            (Ok(name), Err(value)) => json!({"name": name, "value_hex": value}),
-            (Err(name), Ok(value)) => json!({"name_hex": name, "value": value}),
-            (Err(name), Err(value)) => json!({"name_hex": name, "value_hex": value}),
-        })
-        .collect();
-    json!(headers).to_string()
 }

@@ -38,7 +38,7 @@ use crate::log_limit::LogLimits;
 use crate::metrics::Metrics;
 use crate::store::postgres::STATEMENT_TIMEOUT;
 use crate::store::{SchemaError, Store};
-use crate::worker::{End, Request, Shared, Worker};
+use crate::worker::{Due, End, Request, Shared, Worker, due};
 
 /// Requests that wait for the supervisor; a worker has at most one.
 const REQUESTS_MAX: usize = 64;
@@ -140,6 +140,7 @@ impl Consumer {
             width: Width::of_window(config.dedupe_window),
             skew: Skew::new(Other::Database, config.clock_skew_max, registry, &health),
             load: Load::new(config),
+            due: Due::default(),
         };
         Self {
             shared: Arc::new(shared),
@@ -169,6 +170,7 @@ impl Consumer {
         // what was taken away meanwhile must not be claimed when the database is back.
         let mut check = pin!(check(Arc::clone(&self.shared), self.health.clone()));
         let mut clocks = pin!(clocks::watch(Arc::clone(&self.shared)));
+        let mut due = pin!(due::watch(Arc::clone(&self.shared)));
         let _control_loop = self.control_loop();
         let mut tick = tokio::time::interval(TICK);
         loop {
@@ -190,6 +192,7 @@ impl Consumer {
                 Some(moves) = self.moves.1.recv() => self.follow_moves(&moves),
                 Some(ended) = self.workers.join_next_with_id() => self.ended(ended),
                 never = &mut clocks => match never {},
+                never = &mut due => match never {},
                 _ = tick.tick() => {}
             }
             self.start_due();

@@ -12,6 +12,9 @@ use sqlx::postgres::PgDatabaseError;
 pub enum Failure {
     /// It passes by itself: the same batch again, after a wait.
     Retry,
+    /// The statement was under way when its connection ended, it was cancelled, or its time was over:
+    /// again, and it is counted against what it carried ([`crate::worker`], "suspicion").
+    Lost,
     /// It passes when somebody acts outside (credentials, a standby, a disk): again, with an alarm.
     RetryAlarm,
     /// A record's content: bisect down to it and park it.
@@ -23,7 +26,7 @@ pub enum Failure {
 }
 
 /// An error of the store, with what it means.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct StoreError {
     /// What to do.
@@ -38,7 +41,20 @@ impl StoreError {
     /// The statement did not answer in time; whether it took effect is unknown.
     pub fn timed_out() -> Self {
         let message = "the database did not answer in time".to_owned();
-        Self { failure: Failure::Retry, code: None, message }
+        Self { failure: Failure::Lost, code: None, message }
+    }
+
+    /// The same for a statement that was under way: what ended it may have been what it carried.
+    pub fn under_way(mut self) -> Self {
+        let ended = match self.code.as_deref() {
+            None => true,
+            // Terminated, crashed, cancelled (a statement_timeout of the role, an operator).
+            Some(code) => matches!(code, "57P01" | "57P02" | "57014"),
+        };
+        if ended && self.failure == Failure::Retry {
+            self.failure = Failure::Lost;
+        }
+        self
     }
 }
 

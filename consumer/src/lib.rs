@@ -17,12 +17,14 @@ pub mod bucket;
 mod clocks;
 mod consumer;
 pub mod failure;
+pub mod headers;
 pub mod load;
 pub mod log_limit;
 pub mod lookup;
 pub mod metrics;
 pub mod recovery;
 pub mod resolution;
+pub mod retry;
 pub mod store;
 pub mod worker;
 

@@ -30,6 +30,10 @@ pub struct Metrics {
     pub retries: IntCounter,
     /// Batches refused for a record's content.
     pub bisections: IntCounter,
+    /// Refused records that were tried again before they are parked.
+    pub record_retries: IntCounter,
+    /// Tries of parked records.
+    pub parked_tries: IntCounterVec,
     /// Partitions that stand still.
     pub halted: IntGaugeVec,
     /// Batch size.
@@ -102,6 +106,16 @@ impl Metrics {
             bisections: registry.counter(
                 "shock_consumer_bisections_total",
                 "Batches the database refused for a record's content, and that were halved.",
+            ),
+            record_retries: registry.counter(
+                "shock_consumer_record_retries_total",
+                "Refused records that were tried again, alone, before they are parked.",
+            ),
+            parked_tries: registry.counters(
+                "shock_consumer_parked_tries_total",
+                "Tries of parked records: applied, repeated (their identity had its effect), failed \
+                 (tried again later) or dead (no try is left).",
+                &["class", "outcome"],
             ),
             halted: registry.gauges(
                 "shock_consumer_halted",

@@ -9,6 +9,7 @@ pub mod postgres;
 mod schema;
 pub mod sqlite;
 
+use bytes::Bytes;
 use shared::clock::Millis;
 use shared::config::Backend;
 use shared::identity::Identity;
@@ -17,7 +18,9 @@ use shared::position::{Class, Epoch, Offset, Partition, PartitionId, Position};
 use crate::batch::Batch;
 use crate::bucket::{Bucket, Width};
 use crate::failure::{Failure, StoreError};
+use crate::headers;
 use crate::resolution::Stored;
+use crate::retry::{Picked, Retried, Retry, Settlement};
 
 pub use self::postgres::PostgresStore;
 pub use self::schema::{SchemaError, SchemaState};
@@ -158,6 +161,15 @@ fn partition_id(class: i64, partition: i64) -> Result<PartitionId, StoreError> {
     }
 }
 
+/// The headers of a parked row, which was ours unless somebody edited it.
+fn headers_of(text: &str) -> Result<Vec<(String, Bytes)>, StoreError> {
+    headers::of_json(text).ok_or_else(|| StoreError {
+        failure: Failure::Halt,
+        code: None,
+        message: "a parked row's headers are not as they were written".to_owned(),
+    })
+}
+
 macro_rules! each {
     ($store:expr, $inner:ident => $call:expr) => {
         match $store {
@@ -283,6 +295,55 @@ impl Store {
         match self {
             Self::Postgres(store) => store.apply(batch).await,
             Self::Sqlite(store) => store.apply(batch, now).await,
+        }
+    }
+
+    /// Which of these partitions have a parked row to try now.
+    pub async fn due(
+        &self,
+        partitions: &[PartitionId],
+        now: Millis,
+    ) -> Result<Vec<PartitionId>, StoreError> {
+        match self {
+            Self::Postgres(store) => store.due(partitions).await,
+            Self::Sqlite(store) => store.due(partitions, now).await,
+        }
+    }
+
+    /// Picks up at most `rows_max` rows of a partition that are due, in the log's order, and takes a
+    /// try of each; none where the claim does not hold.
+    pub async fn pick(
+        &self,
+        id: PartitionId,
+        epoch: Epoch,
+        rows_max: u16,
+        now: Millis,
+    ) -> Result<Vec<Picked>, StoreError> {
+        match self {
+            Self::Postgres(store) => store.pick(id, epoch, rows_max).await,
+            Self::Sqlite(store) => store.pick(id, epoch, rows_max, now).await,
+        }
+    }
+
+    /// Tries picked rows: fence, ids, effects, and the rows go, all or nothing.
+    pub async fn retry(&self, retry: &Retry<'_>, now: Millis) -> Result<Retried, StoreError> {
+        match self {
+            Self::Postgres(store) => store.retry(retry).await,
+            Self::Sqlite(store) => store.retry(retry, now).await,
+        }
+    }
+
+    /// Says what failed tries leave of their rows, where the claim holds.
+    pub async fn settle_tries(
+        &self,
+        id: PartitionId,
+        epoch: Epoch,
+        settlements: &[Settlement<'_>],
+        now: Millis,
+    ) -> Result<(), StoreError> {
+        match self {
+            Self::Postgres(store) => store.settle_tries(id, epoch, settlements).await,
+            Self::Sqlite(store) => store.settle_tries(id, epoch, settlements, now).await,
         }
     }
 

@@ -7,8 +7,10 @@
 //! it has not claimed.
 
 mod bisect;
+pub(crate) mod due;
 mod end;
 mod observe;
+mod parked;
 mod request;
 mod turn;
 
@@ -27,8 +29,11 @@ use shared::skew::Skew;
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{debug, error, warn};
 
-use self::bisect::Bisect;
+use self::bisect::{Bisect, Next};
+pub use self::due::Due;
+use self::due::Flag;
 pub use self::end::{End, Halt};
+use self::parked::Pace;
 pub use self::request::Request;
 use self::turn::Turn;
 use crate::backoff::Backoff;
@@ -39,6 +44,7 @@ use crate::load::{Gauge, Load, batch_records_max};
 use crate::log_limit::LogLimits;
 use crate::metrics::Metrics;
 use crate::resolution::{Resolution, Stored, resolve};
+use crate::retry::Schedule;
 use crate::store::{Applied, Store};
 
 /// The most buckets a worker remembers as made; beyond it, it asks again.
@@ -67,6 +73,8 @@ pub struct Shared {
     pub skew: Skew,
     /// What the workers measure, and what they obey.
     pub load: Load,
+    /// Which partitions have a parked record to try.
+    pub due: Due,
 }
 
 /// What became of a batch.
@@ -97,6 +105,9 @@ pub struct Worker {
     turn: Turn,
     /// How much longer it has to give way to higher classes than it has done yet.
     owes: Duration,
+    schedule: Schedule,
+    due: Arc<Flag>,
+    pace: Pace,
 }
 
 impl Worker {
@@ -108,8 +119,8 @@ impl Worker {
         stop: watch::Receiver<bool>,
         heartbeat: Heartbeat,
     ) -> Self {
-        let backoff =
-            Backoff::new(shared.config.retry_backoff_min, shared.config.retry_backoff_max);
+        let config = &shared.config;
+        let backoff = Backoff::new(config.retry_backoff_min, config.retry_backoff_max);
         Self {
             id,
             requests,
@@ -123,6 +134,9 @@ impl Worker {
             gauge: shared.load.gauges.open(id),
             turn: Turn::new(Instant::now(), None),
             owes: Duration::ZERO,
+            schedule: Schedule::of(&shared.config),
+            due: shared.due.open(id),
+            pace: Pace::new(),
             shared,
         }
     }
@@ -148,14 +162,18 @@ impl Worker {
         let mut claim = self.claim(0).await?;
         let mut reader = self.start(claim.next).await?;
         let mut records: Vec<Record> = Vec::with_capacity(self.shared.config.batch_records_max);
-        let mut bisect = Bisect::default();
+        let mut bisect = self.bisect();
+        let mut retries = self.backoff();
+        let mut idle = false;
         loop {
             self.heartbeat.beat();
             if records.is_empty() {
+                self.try_parked(claim.epoch, idle).await?;
                 let (started, waits) = (Instant::now(), reader.end() > claim.next);
                 self.poll(&mut reader, &mut records).await?;
                 self.polled(started, &records, claim.next, reader.end());
                 self.turn_begins(started, waits, &records, reader.end());
+                idle = records.is_empty();
             }
             if *self.stop.borrow() {
                 return Err(End::Stopped);
@@ -196,6 +214,7 @@ impl Worker {
                     drop(batch);
                     records.drain(..take);
                     bisect.passed(records.len());
+                    retries.reset();
                     self.advanced(records.first(), claim.next, reader.end());
                     self.rest(take).await?;
                 }
@@ -207,10 +226,17 @@ impl Worker {
                             code = refusal.code, error = %refusal.message, kept_back,
                             "the database refused a batch for its content");
                     }
-                    self.shared.metrics.bisections.inc();
-                    bisect
+                    let next = bisect
                         .narrow(take, first, refusal)
                         .map_err(|refusal| End::Halted(Halt::Unparkable(first, refusal)))?;
+                    match next {
+                        Next::Halve => self.shared.metrics.bisections.inc(),
+                        Next::Again => {
+                            self.shared.metrics.record_retries.inc();
+                            self.pause(retries.next_wait()).await?;
+                        }
+                        Next::Park => {}
+                    }
                 }
                 Verdict::WentBack => {
                     drop(batch);
@@ -222,10 +248,20 @@ impl Worker {
                     drop(reader);
                     reader = self.start(claim.next).await?;
                     records.clear();
-                    bisect = Bisect::default();
+                    bisect = self.bisect();
                 }
             }
         }
+    }
+
+    fn bisect(&self) -> Bisect {
+        Bisect::new(self.shared.config.retries_max, self.schedule)
+    }
+
+    /// The waits between the tries of one record.
+    fn backoff(&self) -> Backoff {
+        let config = &self.shared.config;
+        Backoff::new(config.retry_backoff_min, config.retry_backoff_max)
     }
 
     /// Claims the partition above `floor`, however long the database is away.
@@ -325,15 +361,23 @@ impl Worker {
     /// Makes the tables of buckets that this worker has not met, outside the batch statement: DDL in
     /// it would hold its locks while the batch is written.
     async fn ensure_buckets(&mut self, batch: &Batch<'_>) -> Result<(), End> {
+        while let Err(error) = self.make_buckets(batch.buckets()).await {
+            self.wait_or_halt(error).await?;
+        }
+        Ok(())
+    }
+
+    async fn make_buckets(
+        &mut self,
+        buckets: impl Iterator<Item = Bucket>,
+    ) -> Result<(), StoreError> {
         let missing: HashSet<Bucket> =
-            batch.buckets().filter(|bucket| !self.buckets.contains(bucket)).collect();
+            buckets.filter(|bucket| !self.buckets.contains(bucket)).collect();
         if missing.is_empty() {
             return Ok(());
         }
         let missing: Vec<Bucket> = missing.into_iter().collect();
-        while let Err(error) = self.shared.store.ensure_buckets(&missing).await {
-            self.wait_or_halt(error).await?;
-        }
+        self.shared.store.ensure_buckets(&missing).await?;
         if self.buckets.len() + missing.len() > BUCKETS_KNOWN_MAX {
             self.buckets.clear();
         }
@@ -393,7 +437,7 @@ impl Worker {
     /// Waits where waiting may help, ends where it cannot.
     async fn wait_or_halt(&mut self, error: StoreError) -> Result<(), End> {
         match error.failure {
-            Failure::Retry | Failure::Bucket => {
+            Failure::Retry | Failure::Lost | Failure::Bucket => {
                 if let Some(kept_back) = self.shared.log_limits.retry.admit() {
                     warn!(partition = %self.id, code = error.code, error = %error.message,
                         kept_back, "the database failed, trying again");

@@ -308,6 +308,16 @@ pub struct ConsumerConfig {
     pub retry_backoff_min: Duration,
     /// The longest wait between tries.
     pub retry_backoff_max: Duration,
+    /// How often what the database refuses is tried again before it is parked.
+    pub retries_max: u32,
+    /// How often a parked record is tried again by itself.
+    pub parked_tries_max: u32,
+    /// The wait before the first such try.
+    pub parked_retry_min: Duration,
+    /// The longest one.
+    pub parked_retry_max: Duration,
+    /// By how much it grows.
+    pub parked_retry_factor: u32,
     /// A drain lets the running batch finish for so long.
     pub drain_timeout: Duration,
     /// The most records/s that one partition's writer applies; none: as fast as it goes.

@@ -8,6 +8,7 @@
 
 mod columns;
 mod lease;
+mod parked;
 mod relocation;
 mod statements;
 

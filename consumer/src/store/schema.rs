@@ -57,7 +57,9 @@ impl SchemaError {
     pub fn is_transient(&self) -> bool {
         use crate::failure::Failure;
         match self {
-            Self::Store(error) => matches!(error.failure, Failure::Retry | Failure::RetryAlarm),
+            Self::Store(error) => {
+                matches!(error.failure, Failure::Retry | Failure::Lost | Failure::RetryAlarm)
+            }
             Self::Migrate(_)
             | Self::Behind(_)
             | Self::Newer(_)

@@ -3,10 +3,12 @@
 //! WAL with `synchronous=FULL`: a commit that was answered survives the loss of power. Rows go in
 //! as one JSON text per table (`json_each`): a statement per row would cost more than the rows.
 
+mod parked;
 mod relocation;
 mod statements;
 
 use std::path::Path;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use shared::clock::Millis;
@@ -24,8 +26,9 @@ use self::statements::{
 };
 use super::schema::{SchemaError, SchemaState, check_pipeline};
 use super::{Applied, AppliedAt, AppliedEvent, ParkedAt, Progress, partition_id};
-use crate::batch::{Batch, ParkedRow, Row, headers_json};
+use crate::batch::{Batch, ParkedRow, Row};
 use crate::failure::StoreError;
+use crate::headers;
 use crate::resolution::Stored;
 
 static MIGRATOR: Migrator = sqlx::migrate!("migrations/sqlite");
@@ -51,7 +54,7 @@ impl SqliteStore {
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
-            .busy_timeout(std::time::Duration::from_secs(5))
+            .busy_timeout(Duration::from_secs(5))
             .statement_cache_capacity(64);
         let writer = SqlitePoolOptions::new()
             .max_connections(1)
@@ -201,14 +204,11 @@ impl SqliteStore {
         }
         let mut applied = Applied { owned: true, ..Applied::default() };
         if !batch.rows.is_empty() {
-            let ids = json!(batch.rows.iter().map(id_json).collect::<Vec<_>>()).to_string();
-            let events = json!(batch.rows.iter().map(event_json).collect::<Vec<_>>()).to_string();
-            insert(&mut transaction, INSERT_IDS, &ids, batch.id, None).await?;
-            applied.fresh =
-                insert(&mut transaction, INSERT_EVENTS, &events, batch.id, Some(now)).await?;
+            applied.fresh = effects(&mut transaction, &batch.rows, batch.id, now).await?;
             if applied.fresh < batch.rows.len() as u64 {
+                let ids = json!(batch.rows.iter().map(id_json).collect::<Vec<_>>());
                 let conflicts: i64 = sqlx::query_scalar(COUNT_CONFLICTS)
-                    .bind(&ids)
+                    .bind(ids.to_string())
                     .fetch_one(&mut *transaction)
                     .await?;
                 applied.conflicts = conflicts.unsigned_abs();
@@ -216,9 +216,15 @@ impl SqliteStore {
         }
         if !batch.parked.is_empty() {
             let parked = json!(batch.parked.iter().map(parked_json).collect::<Vec<_>>());
-            let parked = parked.to_string();
-            applied.parked =
-                insert(&mut transaction, INSERT_PARKED, &parked, batch.id, Some(now)).await?;
+            let inserted = sqlx::query(INSERT_PARKED)
+                .bind(parked.to_string())
+                .bind(batch.id.class as i64)
+                .bind(batch.id.partition.as_i32())
+                .bind(now.0)
+                .bind(batch.epoch.0)
+                .execute(&mut *transaction)
+                .await?;
+            applied.parked = inserted.rows_affected();
         }
         transaction.commit().await?;
         Ok(applied)
@@ -283,19 +289,38 @@ impl SqliteStore {
     }
 }
 
-async fn insert(
+/// Inserts the identities that are new and applies the effects of those: the one place for every
+/// transaction that applies events, a batch's and the retry's of what was parked.
+async fn effects(
     connection: &mut SqliteConnection,
-    sql: &'static str,
-    rows: &str,
+    rows: &[Row<'_>],
     id: PartitionId,
-    now: Option<Millis>,
+    now: Millis,
 ) -> Result<u64, StoreError> {
-    let query = sqlx::query(sql).bind(rows).bind(id.class as i64).bind(id.partition.as_i32());
-    let query = match now {
-        Some(now) => query.bind(now.0),
-        None => query,
-    };
-    Ok(query.execute(connection).await?.rows_affected())
+    insert_ids(connection, rows.iter().map(id_json).collect(), id).await?;
+    let events = json!(rows.iter().map(event_json).collect::<Vec<_>>());
+    let inserted = sqlx::query(INSERT_EVENTS)
+        .bind(events.to_string())
+        .bind(id.class as i64)
+        .bind(id.partition.as_i32())
+        .bind(now.0)
+        .execute(connection)
+        .await?;
+    Ok(inserted.rows_affected())
+}
+
+async fn insert_ids(
+    connection: &mut SqliteConnection,
+    ids: Vec<Value>,
+    id: PartitionId,
+) -> Result<(), StoreError> {
+    sqlx::query(INSERT_IDS)
+        .bind(json!(ids).to_string())
+        .bind(id.class as i64)
+        .bind(id.partition.as_i32())
+        .execute(connection)
+        .await?;
+    Ok(())
 }
 
 fn id_json(row: &Row<'_>) -> Value {
@@ -337,8 +362,16 @@ fn parked_json(row: &ParkedRow<'_>) -> Value {
         row.poison.sqlstate(),
         hex::encode(&row.record.key),
         hex::encode(&row.record.value),
-        headers_json(row.record),
+        headers::to_json(row.record),
+        row.attempts,
+        row.retry_after.map(millis),
+        row.tries,
+        row.entity,
     ])
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
 fn stored(row: &SqliteRow) -> Result<Stored, StoreError> {
@@ -352,14 +385,11 @@ fn position(row: &SqliteRow) -> Result<Position, StoreError> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-    use std::time::Duration;
-
     use shared::position::{Class, Partition};
     use shared::route::Router;
 
     use super::*;
-    use crate::batch::Context;
+    use crate::batch::{Context, Refusals};
     use crate::bucket::Width;
 
     const ID: PartitionId = PartitionId { class: Class::Transactional, partition: Partition(0) };
@@ -397,7 +427,7 @@ mod tests {
             width: Width::of_window(Duration::from_secs(86_400)),
             now: NOW,
             router: &router,
-            refused: &BTreeMap::new(),
+            refused: &Refusals::default(),
         };
         let batch = Batch::decode(&records, &context).unwrap();
         store.apply(&batch, NOW).await.unwrap_err();

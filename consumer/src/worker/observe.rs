@@ -164,5 +164,6 @@ impl Drop for Worker {
             self.gauge.halt();
         }
         self.shared.load.gauges.close(&self.gauge);
+        self.shared.due.close(self.id, &self.due);
     }
 }

@@ -139,17 +139,36 @@ impl Base {
         match self {
             Self::Sqlite { .. } => {
                 self.sql(&format!(
-                    "create trigger refuse before insert on events when new.type = '{name}' \
+                    "create trigger \"refuse {name}\" before insert on events when new.type = '{name}' \
                      begin select raise(abort, 'refused'); end"
                 ))
                 .await;
             }
             Self::Postgres { .. } => {
                 self.sql(&format!(
-                    "alter table pipeline.events add constraint refuse check (type <> '{name}')"
+                    "alter table pipeline.events add constraint \"refuse {name}\" check (type <> '{name}')"
                 ))
                 .await;
             }
+        }
+    }
+
+    /// Makes it take them again.
+    pub async fn allow_type(&self, name: &str) {
+        let sql = match self {
+            Self::Sqlite { .. } => format!("drop trigger \"refuse {name}\""),
+            Self::Postgres { .. } => {
+                format!("alter table pipeline.events drop constraint \"refuse {name}\"")
+            }
+        };
+        self.sql(&sql).await;
+    }
+
+    /// A time in the past, as the store writes it.
+    pub fn long_ago(&self) -> &'static str {
+        match self {
+            Self::Sqlite { .. } => "0",
+            Self::Postgres { .. } => "'epoch'",
         }
     }
 

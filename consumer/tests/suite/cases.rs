@@ -12,6 +12,7 @@ use shared::tenant::TenantId;
 use shared::{Process, Shutdown};
 
 use super::base::Base;
+pub use super::failures::*;
 pub use super::load::*;
 pub use super::ownership::*;
 pub use super::recovery::*;
@@ -369,6 +370,12 @@ macro_rules! all_cases {
             what_is_given_up_is_limited_no_more
             a_new_owner_goes_on_at_the_limit_in_effect
             odd_demands_do_no_harm
+            what_heals_at_a_retry_is_never_parked
+            what_is_parked_is_tried_again_by_itself
+            tries_end_in_dead_and_a_redrive_begins_anew
+            many_are_redriven_while_others_are_refused
+            two_tries_of_one_row_have_one_effect
+            an_old_record_keeps_its_identity_when_it_is_redriven
         }
     };
 }

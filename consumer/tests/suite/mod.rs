@@ -5,6 +5,7 @@
 
 pub mod base;
 pub mod cases;
+mod failures;
 mod load;
 mod ownership;
 mod recovery;
@@ -71,6 +72,11 @@ impl Bench {
                 dedupe_window: WINDOW,
                 retry_backoff_min: Duration::from_millis(1),
                 retry_backoff_max: Duration::from_millis(20),
+                retries_max: 2,
+                parked_tries_max: 3,
+                parked_retry_min: Duration::from_secs(3_600),
+                parked_retry_max: Duration::from_secs(3_600),
+                parked_retry_factor: 1,
                 drain_timeout: Duration::from_secs(5),
                 rate_per_s_max: None,
                 // The cases stand at a time of their own; a database goes by the real one.

@@ -7,7 +7,7 @@ use consumer::bucket::Width;
 use consumer::load::Load;
 use consumer::log_limit::LogLimits;
 use consumer::metrics::Metrics;
-use consumer::worker::{End, Shared, Worker};
+use consumer::worker::{Due, End, Shared, Worker};
 use shared::clock::Millis;
 use shared::health::Health;
 use shared::log::memory::MemoryLog;
@@ -77,6 +77,7 @@ pub async fn a_stopped_worker_claims_nothing(base: Base) {
         width: Width::of_window(bench.config.dedupe_window),
         skew: Skew::new(Other::Database, Duration::MAX, &Registry::new(), &health),
         load: Load::new(&bench.config),
+        due: Due::default(),
     };
     let (_stop, stopped) = watch::channel(true);
     let (requests, _asked) = mpsc::channel(1);

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use consumer::Store;
-use consumer::batch::{Batch, Context};
+use consumer::batch::{Batch, Context, Refusals};
 use consumer::bucket::Width;
 use consumer::store::PostgresStore;
 use shared::position::{Epoch, Offset};
@@ -115,7 +115,7 @@ async fn the_batch_statement_never_scans_the_ids_for_a_batch_either() {
         width: Width::of_window(WINDOW),
         now: NOON,
         router: &Bench::router(),
-        refused: &BTreeMap::new(),
+        refused: &Refusals::default(),
     };
     let batch = Batch::decode(&records, &context).expect("a batch");
     let plan = store.apply_plan(&batch).await.expect("a plan");

@@ -65,6 +65,7 @@ fn sizes(settings: &mut Settings) {
 fn consumer(settings: &mut Settings) {
     at_least(settings, "consumer.batch_bytes_max", "ingress.event_bytes_max");
     at_least(settings, "consumer.retry_backoff_ms_max", "consumer.retry_backoff_ms_min");
+    at_least(settings, "consumer.parked_retry_ms_max", "consumer.parked_retry_ms_min");
     if is_embedded(settings) {
         at_least(settings, "embedded.queue_bytes_max", "ingress.event_bytes_max");
     }

@@ -36,16 +36,7 @@ fresh as (
     on conflict do nothing
     returning log_offset
 ),
--- Joined back on the offset, not on the identity: only the record whose insert made the id counts.
-applied as (
-    insert into pipeline.events
-        (class, partition, log_offset, tenant, source, id, type, subject, time, received_at,
-         data, extensions)
-    select $1, $2, log_offset, tenant, source, id, type, subject, time,
-        to_timestamp(received_ms / 1000.0), data::jsonb, extensions::jsonb
-    from batch join fresh using (log_offset)
-    returning 1
-),
+-- {applied}
 -- What was not inserted, with the payload that the identity had first.
 repeated as (
     select b.payload_digest,
@@ -58,15 +49,18 @@ repeated as (
 poisoned as (
     insert into pipeline.parked
         (tenant, digest, class, partition, log_offset, record_timestamp, payload_digest, reason,
-         sqlstate, key, value, headers)
+         sqlstate, key, value, headers, attempts, state, next_try_at, tries_left, entity, epoch)
     select b.tenant, b.digest, $1, $2, b.log_offset, b.record_timestamp, b.payload_digest, b.reason,
-        b.sqlstate, b.key, b.value, b.headers::jsonb
+        b.sqlstate, b.key, b.value, b.headers::jsonb, b.attempts,
+        case when b.retry_ms is null then 'dead' else 'parked' end,
+        now() + b.retry_ms * interval '1 ms', b.tries, b.entity, $3
     from unnest(
         $20::bigint[], $21::bigint[], $22::text[], $23::bytea[], $24::bigint[], $25::bigint[],
-        $26::text[], $27::text[], $28::bytea[], $29::bytea[], $30::text[]
+        $26::text[], $27::text[], $28::bytea[], $29::bytea[], $30::text[], $31::integer[],
+        $32::bigint[], $33::integer[], $34::text[]
     ) as b (
         log_offset, bucket, tenant, digest, payload_digest, record_timestamp,
-        reason, sqlstate, key, value, headers
+        reason, sqlstate, key, value, headers, attempts, retry_ms, tries, entity
     )
     where exists (select 1 from fence)
         -- An identity that has had its effect is a repetition, not a record to try again.

@@ -1,14 +1,18 @@
 //! A batch as columns: one array per column, one cached plan whatever the batch's size.
 
+use std::time::Duration;
+
 use sqlx::Postgres;
 use sqlx::postgres::PgArguments;
 use sqlx::query::Query;
 
-use crate::batch::{ParkedRow, Row, headers_json};
+use crate::batch::{ParkedRow, Row};
+use crate::headers;
+use crate::retry::{Candidate, Settlement};
 
 type Bound = Query<'static, Postgres, PgArguments>;
 
-/// The events to apply: `$7` to `$19` of the batch statement.
+/// The events to apply: `$7` to `$19` of the batch statement, `$4` to `$16` of a retry.
 #[derive(Default)]
 pub struct EventColumns<'b> {
     offsets: Vec<i64>,
@@ -27,7 +31,7 @@ pub struct EventColumns<'b> {
 }
 
 impl<'b> EventColumns<'b> {
-    pub fn of(rows: &'b [Row<'_>]) -> Self {
+    pub fn of<'r: 'b>(rows: impl IntoIterator<Item = &'b Row<'r>>) -> Self {
         let mut columns = Self::default();
         for row in rows {
             columns.offsets.push(row.record.position.offset.0);
@@ -65,7 +69,7 @@ impl<'b> EventColumns<'b> {
     }
 }
 
-/// The records to park: `$20` to `$30` of the batch statement.
+/// The records to park: `$20` to `$34` of the batch statement.
 #[derive(Default)]
 pub struct ParkedColumns<'b> {
     offsets: Vec<i64>,
@@ -79,6 +83,10 @@ pub struct ParkedColumns<'b> {
     keys: Vec<&'b [u8]>,
     values: Vec<&'b [u8]>,
     headers: Vec<String>,
+    attempts: Vec<i32>,
+    retry_ms: Vec<Option<i64>>,
+    tries: Vec<i32>,
+    entities: Vec<Option<&'b str>>,
 }
 
 impl<'b> ParkedColumns<'b> {
@@ -95,7 +103,11 @@ impl<'b> ParkedColumns<'b> {
             columns.sqlstates.push(row.poison.sqlstate());
             columns.keys.push(&row.record.key);
             columns.values.push(&row.record.value);
-            columns.headers.push(headers_json(row.record));
+            columns.headers.push(headers::to_json(row.record));
+            columns.attempts.push(row.attempts);
+            columns.retry_ms.push(row.retry_after.map(millis));
+            columns.tries.push(row.tries);
+            columns.entities.push(row.entity.as_deref());
         }
         columns
     }
@@ -113,5 +125,78 @@ impl<'b> ParkedColumns<'b> {
             .bind(self.keys)
             .bind(self.values)
             .bind(self.headers)
+            .bind(self.attempts)
+            .bind(self.retry_ms)
+            .bind(self.tries)
+            .bind(self.entities)
     }
+}
+
+/// What goes with the events of a retry: `$17` to `$19` of its statement.
+#[derive(Default)]
+pub struct CandidateColumns<'b> {
+    tenants: Vec<&'b str>,
+    digests: Vec<&'b [u8]>,
+    own_buckets: Vec<Option<i64>>,
+}
+
+impl<'b> CandidateColumns<'b> {
+    pub fn of(candidates: &'b [Candidate<'_>]) -> Self {
+        let mut columns = Self::default();
+        for candidate in candidates {
+            columns.tenants.push(&candidate.picked.tenant);
+            columns.digests.push(&candidate.picked.digest);
+            columns.own_buckets.push(candidate.own.map(|own| own.0));
+        }
+        columns
+    }
+
+    pub fn bind(self, query: Bound) -> Bound {
+        query.bind(self.tenants).bind(self.digests).bind(self.own_buckets)
+    }
+}
+
+/// What failed tries leave: `$4` to `$10` of the statement that settles them.
+#[derive(Default)]
+pub struct SettlementColumns<'b> {
+    tenants: Vec<&'b str>,
+    digests: Vec<&'b [u8]>,
+    reasons: Vec<Option<&'static str>>,
+    sqlstates: Vec<Option<&'b str>>,
+    retry_ms: Vec<Option<i64>>,
+    given_back: Vec<i32>,
+    tries_left: Vec<i32>,
+}
+
+impl<'b> SettlementColumns<'b> {
+    pub fn of(settlements: &'b [Settlement<'_>]) -> Self {
+        let mut columns = Self::default();
+        for settlement in settlements {
+            let poison = settlement.poison.as_ref();
+            columns.tenants.push(&settlement.picked.tenant);
+            columns.digests.push(&settlement.picked.digest);
+            columns.reasons.push(poison.map(|poison| poison.reason()));
+            columns.sqlstates.push(poison.and_then(|poison| poison.sqlstate()));
+            columns.retry_ms.push(settlement.retry_after.map(millis));
+            columns.given_back.push(i32::from(settlement.given_back));
+            columns.tries_left.push(settlement.picked.tries_left);
+        }
+        columns
+    }
+
+    pub fn bind(self, query: Bound) -> Bound {
+        query
+            .bind(self.tenants)
+            .bind(self.digests)
+            .bind(self.reasons)
+            .bind(self.sqlstates)
+            .bind(self.retry_ms)
+            .bind(self.given_back)
+            .bind(self.tries_left)
+    }
+}
+
+/// What an interval of SQL is made of.
+pub fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }

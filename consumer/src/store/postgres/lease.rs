@@ -41,7 +41,7 @@ impl Lease {
             }
             Err(_) => false,
         };
-        Ok(answer?)
+        answer.map_err(|error| StoreError::from(error).under_way())
     }
 }
 

@@ -15,7 +15,7 @@ macro_rules! statements {
             /// With `pipeline.` replaced by `schema`, which is quoted.
             pub(super) fn of(schema: &str) -> Self {
                 let named = |sql: &str| Arc::from(sql.replace("pipeline.", &format!("{schema}.")));
-                Self { $($name: named($sql),)* }
+                Self { $($name: named(&$sql),)* }
             }
 
             /// All of them, by name.
@@ -27,7 +27,11 @@ macro_rules! statements {
 }
 
 statements! {
-    apply: include_str!("apply.sql"),
+    apply: applies(include_str!("apply.sql")),
+    retry: applies(include_str!("retry.sql")),
+    due: DUE,
+    pick: PICK,
+    settle: SETTLE,
     claim: CLAIM,
     seed: SEED,
     stored: STORED,
@@ -41,6 +45,52 @@ statements! {
     parked: PARKED,
     tail: TAIL,
 }
+
+/// With the part in it that all statements have which apply events.
+fn applies(sql: &str) -> String {
+    sql.replace("-- {applied}\n", include_str!("applied.sql"))
+}
+
+/// The partitions among these that have a row to try now.
+const DUE: &str = "select p.class, p.partition \
+    from unnest($1::smallint[], $2::integer[]) as p (class, partition) \
+    where exists (select 1 from pipeline.parked k where k.class = p.class \
+      and k.partition = p.partition and k.state = 'parked' and k.next_try_at <= now())";
+
+/// Takes a try of the rows that are due, in the order in which they are due, then in the log's. The
+/// mark of the try outlives us: a row that nobody settles comes back by itself ($5 ms, and for each
+/// further one $6 ms more), with one try less.
+const PICK: &str = "with due as materialized (\
+      select tenant, digest, row_number() over (order by next_try_at, log_offset) as rank \
+      from (select tenant, digest, next_try_at, log_offset from pipeline.parked \
+        where class = $1 and partition = $2 and state = 'parked' and next_try_at <= now() \
+          and exists (select 1 from pipeline.progress where class = $1 and partition = $2 \
+            and epoch = $3) \
+        order by next_try_at, log_offset limit $4 for update) rows), \
+    picked as (\
+      update pipeline.parked k set tries_left = k.tries_left - 1, attempts = k.attempts + 1, \
+        next_try_at = now() + ($5::bigint + due.rank * $6::bigint) * interval '1 ms' \
+      from due where k.digest = due.digest and k.tenant = due.tenant \
+      returning k.tenant, k.digest, k.class, k.partition, k.log_offset, k.record_timestamp, k.reason, \
+        k.tries_left, k.key, k.value, k.headers::text as headers) \
+    select * from picked order by log_offset";
+
+/// No retry_ms: it was the last try. given_back 1: the try was none. Where tries_left is another
+/// than after the pick-up, an operator has redriven the row meanwhile, and that stands.
+const SETTLE: &str = "with fence as materialized (\
+      select 1 from pipeline.progress where class = $1 and partition = $2 and epoch = $3) \
+    update pipeline.parked k set \
+      state = case when b.retry_ms is null then 'dead' else 'parked' end, \
+      next_try_at = now() + b.retry_ms * interval '1 ms', \
+      tries_left = greatest(0, k.tries_left + b.given_back), attempts = k.attempts - b.given_back, \
+      reason = coalesce(b.reason, k.reason), \
+      sqlstate = case when b.reason is null then k.sqlstate else b.sqlstate end \
+    from unnest($4::text[], $5::bytea[], $6::text[], $7::text[], $8::bigint[], $9::integer[], \
+        $10::integer[]) \
+      as b (tenant, digest, reason, sqlstate, retry_ms, given_back, tries_left) \
+    where k.digest = b.digest and k.tenant = b.tenant and k.state = 'parked' \
+      and k.tries_left = b.tries_left \
+      and k.class = $1 and k.partition = $2 and exists (select 1 from fence)";
 
 const CLAIM: &str = "update pipeline.progress \
     set epoch = greatest(epoch, $4) + 1, owner = $3, updated_at = now() \

@@ -35,18 +35,23 @@ pub(super) const INSERT_EVENTS: &str = "with batch as materialized (select \
     where p.bucket = b.bucket and p.digest = b.digest and p.tenant = b.tenant \
       and p.class = ?2 and p.partition = ?3 and p.log_offset = b.log_offset";
 
-/// ?1 parked, ?2 class, ?3 partition, ?4 now.
+/// ?1 parked, ?2 class, ?3 partition, ?4 now, ?5 epoch.
 pub(super) const INSERT_PARKED: &str = "with batch as materialized (select \
       json_extract(value, '$[0]') as log_offset, json_extract(value, '$[1]') as bucket, \
       json_extract(value, '$[2]') as tenant, unhex(json_extract(value, '$[3]')) as digest, \
       json_extract(value, '$[4]') as payload_digest, json_extract(value, '$[5]') as record_timestamp, \
       json_extract(value, '$[6]') as reason, json_extract(value, '$[7]') as sqlstate, \
       unhex(json_extract(value, '$[8]')) as key, unhex(json_extract(value, '$[9]')) as value, \
-      json_extract(value, '$[10]') as headers from json_each(?1)) \
+      json_extract(value, '$[10]') as headers, json_extract(value, '$[11]') as attempts, \
+      json_extract(value, '$[12]') as retry_ms, json_extract(value, '$[13]') as tries, \
+      json_extract(value, '$[14]') as entity from json_each(?1)) \
     insert into parked (tenant, digest, class, partition, log_offset, record_timestamp, \
-      payload_digest, reason, sqlstate, key, value, headers, parked_at) \
+      payload_digest, reason, sqlstate, key, value, headers, parked_at, attempts, state, \
+      next_try_at, tries_left, entity, epoch) \
     select b.tenant, b.digest, ?2, ?3, b.log_offset, b.record_timestamp, b.payload_digest, b.reason, \
-      b.sqlstate, b.key, b.value, b.headers, ?4 from batch b \
+      b.sqlstate, b.key, b.value, b.headers, ?4, b.attempts, \
+      case when b.retry_ms is null then 'dead' else 'parked' end, ?4 + b.retry_ms, b.tries, \
+      b.entity, ?5 from batch b \
     where not exists (select 1 from processed_ids p \
       where p.bucket in (b.bucket - 1, b.bucket, b.bucket + 1) \
         and p.digest = b.digest and p.tenant = b.tenant) \
@@ -79,3 +84,43 @@ pub(super) const TAIL: &str = "select e.class, e.partition, e.log_offset, e.tena
     from progress p join events e on e.rowid in (select l.rowid from events l \
       where l.class = p.class and l.partition = p.partition order by l.log_offset desc limit ?1) \
     order by e.applied_at desc, e.log_offset desc limit ?1";
+
+/// ?1 partitions as [class, partition], ?2 now.
+pub(super) const DUE: &str = "select p.class, p.partition from (select \
+      json_extract(value, '$[0]') as class, json_extract(value, '$[1]') as partition \
+      from json_each(?1)) p \
+    where exists (select 1 from parked k where k.class = p.class and k.partition = p.partition \
+      and k.state = 'parked' and k.next_try_at is not null and k.next_try_at <= ?2)";
+
+/// ?1 class, ?2 partition, ?3 epoch, ?4 now, ?5 rows, ?6 lease and ?7 its step, milliseconds.
+pub(super) const PICK: &str = "with due as materialized (\
+      select rowid as row, row_number() over (order by next_try_at, log_offset) as rank from parked \
+      where class = ?1 and partition = ?2 and state = 'parked' and next_try_at is not null \
+        and next_try_at <= ?4 and exists (select 1 from progress where class = ?1 \
+          and partition = ?2 and epoch = ?3) \
+      order by next_try_at, log_offset limit ?5) \
+    update parked set tries_left = tries_left - 1, attempts = attempts + 1, \
+      next_try_at = ?4 + ?6 + due.rank * ?7 \
+    from due where parked.rowid = due.row \
+    returning tenant, digest, class, partition, log_offset, record_timestamp, reason, tries_left, \
+      key, value, headers";
+
+/// ?1 class, ?2 partition, ?3 epoch.
+pub(super) const HOLDS: &str =
+    "select count(*) from progress where class = ?1 and partition = ?2 and epoch = ?3";
+
+/// ?1 tenant, ?2 digest, ?3 class, ?4 partition, ?5 offset.
+pub(super) const TAKE: &str = "delete from parked where tenant = ?1 and digest = ?2 and class = ?3 \
+    and partition = ?4 and log_offset = ?5 and state = 'parked'";
+
+/// ?1 digest, ?2 tenant, ?3 bucket: whether its id is there or beside it.
+pub(super) const SEEN: &str = "select exists (select 1 from processed_ids where digest = ?1 \
+    and tenant = ?2 and bucket in (?3 - 1, ?3, ?3 + 1))";
+
+/// ?1 tenant, ?2 digest, ?3 tries left after the pick-up, ?4 now, ?5 the wait or null, ?6 tries
+/// given back, ?7 reason or null, ?8 the database's code.
+pub(super) const SETTLE: &str = "update parked set \
+      state = case when ?5 is null then 'dead' else 'parked' end, next_try_at = ?4 + ?5, \
+      tries_left = max(0, tries_left + ?6), attempts = attempts - ?6, \
+      reason = coalesce(?7, reason), sqlstate = case when ?7 is null then sqlstate else ?8 end \
+    where tenant = ?1 and digest = ?2 and tries_left = ?3 and state = 'parked'";

@@ -499,6 +499,36 @@ pub static KEYS: &[Key] = &[
         "The longest wait between tries.",
     ),
     key(
+        "consumer.retries_max",
+        integer(0, 20, Unit::Count),
+        "3",
+        "How often a record that the database refuses for its content is tried again, alone and with full jitter from `consumer.retry_backoff_ms_min` on, before it is parked. Its partition waits meanwhile.",
+    ),
+    key(
+        "consumer.parked_tries_max",
+        integer(0, 100, Unit::Count),
+        "5",
+        "How often a parked record that may heal is tried again by itself before it is dead. 0 = never: only an operator redrives it. docs/FAILURES.md tells all of it.",
+    ),
+    key(
+        "consumer.parked_retry_ms_min",
+        integer(10, 86_400_000, Unit::Milliseconds),
+        "60000",
+        "The wait before a parked record's first try by itself; half of it is random.",
+    ),
+    key(
+        "consumer.parked_retry_ms_max",
+        integer(10, 7 * 86_400_000, Unit::Milliseconds),
+        "3600000",
+        "The longest wait between a parked record's tries.",
+    ),
+    key(
+        "consumer.parked_retry_factor",
+        integer(1, 100, Unit::Count),
+        "4",
+        "By how much that wait grows from try to try.",
+    ),
+    key(
         "consumer.drain_timeout_ms",
         TIMEOUT_MS,
         "5000",
