@@ -33,6 +33,13 @@ pub enum Poison {
     TextHasNul,
     /// The database refused this one record; its SQLSTATE or result code.
     Refused(Option<String>),
+    /// Whoever tries it dies: its process, the database's backend, or the time for its statement.
+    Crash {
+        /// What the database said last, where it was the database.
+        code: Option<String>,
+        /// It is parked without a look into it, because that kills, too.
+        unread: bool,
+    },
 }
 
 /// A record that was tried alone and failed.
@@ -68,13 +75,15 @@ impl Poison {
             Self::TimestampOutOfRange => "timestamp_out_of_range",
             Self::TextHasNul => "text_has_nul",
             Self::Refused(_) => "refused_by_store",
+            Self::Crash { .. } => "crash",
         }
     }
 
     /// Whether the same record may pass at a later try. What cannot be decoded stays what it is.
     pub fn may_heal(&self) -> bool {
         match self {
-            Self::Refused(_) => true,
+            Self::Refused(_) | Self::Crash { unread: false, .. } => true,
+            Self::Crash { unread: true, .. } => false,
             Self::Undecodable(_) | Self::TimestampOutOfRange | Self::TextHasNul => false,
         }
     }
@@ -82,7 +91,7 @@ impl Poison {
     /// The database's own code, where it was the database that refused.
     pub fn sqlstate(&self) -> Option<&str> {
         match self {
-            Self::Refused(code) => code.as_deref(),
+            Self::Refused(code) | Self::Crash { code, .. } => code.as_deref(),
             Self::Undecodable(_) | Self::TimestampOutOfRange | Self::TextHasNul => None,
         }
     }
@@ -266,6 +275,25 @@ impl<'r> Batch<'r> {
     }
 }
 
+impl<'r> ParkedRow<'r> {
+    /// One whose record says nothing that we could read.
+    fn unread(record: &'r Record, poison: Poison, attempts: i32) -> Self {
+        let tenant = tenant_of_key(&record.key);
+        Self {
+            record,
+            tenant: tenant.map_or_else(String::new, |tenant| tenant.as_str().to_owned()),
+            digest: digest_of_position(record.position),
+            bucket: None,
+            payload_digest: payload_digest(&record.value),
+            entity: entity(record, None),
+            poison,
+            attempts,
+            retry_after: None,
+            tries: 0,
+        }
+    }
+}
+
 enum Decoded<'r> {
     Row(Row<'r>),
     Parked(ParkedRow<'r>, Option<Identity>),
@@ -273,29 +301,22 @@ enum Decoded<'r> {
 
 impl<'r> Decoded<'r> {
     fn of(record: &'r Record, context: &Context<'_>) -> Self {
-        let payload_digest = payload_digest(&record.value);
+        let refusal = context.refused.records.get(&record.position.offset);
+        if let Some(Refusal { poison: poison @ Poison::Crash { unread: true, .. }, attempts }) =
+            refusal
+        {
+            return Self::Parked(ParkedRow::unread(record, poison.clone(), *attempts), None);
+        }
         let event = match Event::decode(record) {
             Ok(event) => event,
             Err(reason) => {
-                let tenant = tenant_of_key(&record.key);
-                let row = ParkedRow {
-                    record,
-                    tenant: tenant.map_or_else(String::new, |tenant| tenant.as_str().to_owned()),
-                    digest: digest_of_position(record.position),
-                    bucket: None,
-                    payload_digest,
-                    entity: entity(record, None),
-                    poison: Poison::Undecodable(reason),
-                    attempts: 1,
-                    retry_after: None,
-                    tries: 0,
-                };
+                let row = ParkedRow::unread(record, Poison::Undecodable(reason), 1);
                 return Self::Parked(row, None);
             }
         };
+        let payload_digest = payload_digest(&record.value);
         let identity = event.identity();
         let bucket = context.width.bucket(record.timestamp, context.now);
-        let refusal = context.refused.records.get(&record.position.offset);
         let (poison, attempts) = match (refusal, bucket) {
             (Some(refusal), _) => (refusal.poison.clone(), refusal.attempts),
             (None, None) => (Poison::TimestampOutOfRange, 1),

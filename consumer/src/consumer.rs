@@ -141,6 +141,7 @@ impl Consumer {
             skew: Skew::new(Other::Database, config.clock_skew_max, registry, &health),
             load: Load::new(config),
             due: Due::default(),
+            suspects: Arc::default(),
         };
         Self {
             shared: Arc::new(shared),

@@ -32,6 +32,10 @@ pub struct Metrics {
     pub bisections: IntCounter,
     /// Refused records that were tried again before they are parked.
     pub record_retries: IntCounter,
+    /// Records that went alone under a mark.
+    pub alone: IntCounter,
+    /// Runs of accused records that were acquitted.
+    pub acquittals: IntCounter,
     /// Tries of parked records.
     pub parked_tries: IntCounterVec,
     /// Partitions that stand still.
@@ -110,6 +114,16 @@ impl Metrics {
             record_retries: registry.counter(
                 "shock_consumer_record_retries_total",
                 "Refused records that were tried again, alone, before they are parked.",
+            ),
+            alone: registry.counter(
+                "shock_consumer_suspected_records_total",
+                "Records that were tried alone under a mark, because owners or connections had died \
+                 at their position.",
+            ),
+            acquittals: registry.counter(
+                "shock_consumer_acquittals_total",
+                "Times that statements ended with their connection whatever they carried, so that no \
+                 record was to blame.",
             ),
             parked_tries: registry.counters(
                 "shock_consumer_parked_tries_total",

@@ -35,6 +35,30 @@ pub enum Store {
     Sqlite(SqliteStore),
 }
 
+/// A claim: fence and position, and how the owners before ended there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Claimed {
+    /// Fence and position.
+    pub stored: Stored,
+    /// What they left.
+    pub unfinished: Unfinished,
+}
+
+/// Owners that ended at the position without a word (ADR 20).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Unfinished {
+    /// How many, in a row; under the same mark, where there is one.
+    pub times: i32,
+    /// The record that was marked.
+    pub marked: Option<Offset>,
+}
+
+impl Unfinished {
+    fn of(times: i32, attempt_to: Option<i64>) -> Self {
+        Self { times, marked: attempt_to.map(|end| Offset(end - 1)) }
+    }
+}
+
 /// What a batch statement did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Applied {
@@ -221,13 +245,14 @@ impl Store {
 
     /// Claims a partition above its stored epoch and above `floor`; `None` where it has no row yet.
     /// It waits for a statement of the previous owner that is still running, so the position it
-    /// returns is the last one that owner committed.
+    /// returns is the last one that owner committed. With a floor above 0 the claim is one of the
+    /// same process, and nobody is counted as dead.
     pub async fn claim(
         &self,
         id: PartitionId,
         owner: &str,
         floor: i64,
-    ) -> Result<Option<Stored>, StoreError> {
+    ) -> Result<Option<Claimed>, StoreError> {
         each!(self, store => store.claim(id, owner, floor).await)
     }
 
@@ -240,6 +265,23 @@ impl Store {
         first: Offset,
     ) -> Result<Stored, StoreError> {
         each!(self, store => store.seed(id, owner, first).await)
+    }
+
+    /// Marks an attempt at the records from `next` to below `end`, where claim and position hold: the
+    /// mark is committed before the attempt begins.
+    pub async fn mark(
+        &self,
+        id: PartitionId,
+        epoch: Epoch,
+        next: Offset,
+        end: Offset,
+    ) -> Result<(), StoreError> {
+        each!(self, store => store.mark(id, epoch, next, end).await)
+    }
+
+    /// The owner ends cleanly: whoever claims next counts nobody as dead.
+    pub async fn release(&self, id: PartitionId, epoch: Epoch) -> Result<(), StoreError> {
+        each!(self, store => store.release(id, epoch).await)
     }
 
     /// The database's time; `None` where it has no other clock than ours.

@@ -12,6 +12,7 @@ mod end;
 mod observe;
 mod parked;
 mod request;
+mod suspicion;
 mod turn;
 
 use std::collections::HashSet;
@@ -23,7 +24,7 @@ use shared::clock::{Clock, Millis};
 use shared::config::{ConsumerConfig, ControlConfig};
 use shared::health::Heartbeat;
 use shared::log::{ReadBounds, ReadError, Reader, Record};
-use shared::position::{Offset, PartitionId};
+use shared::position::{Epoch, Offset, PartitionId};
 use shared::route::Router;
 use shared::skew::Skew;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -35,6 +36,7 @@ use self::due::Flag;
 pub use self::end::{End, Halt};
 use self::parked::Pace;
 pub use self::request::Request;
+use self::suspicion::Suspicion;
 use self::turn::Turn;
 use crate::backoff::Backoff;
 use crate::batch::{Batch, Context};
@@ -45,7 +47,7 @@ use crate::log_limit::LogLimits;
 use crate::metrics::Metrics;
 use crate::resolution::{Resolution, Stored, resolve};
 use crate::retry::Schedule;
-use crate::store::{Applied, Store};
+use crate::store::{Applied, Claimed, Store, Unfinished};
 
 /// The most buckets a worker remembers as made; beyond it, it asks again.
 const BUCKETS_KNOWN_MAX: usize = 1_024;
@@ -75,6 +77,8 @@ pub struct Shared {
     pub load: Load,
     /// Which partitions have a parked record to try.
     pub due: Due,
+    /// Held by the one worker whose record is marked: whoever dies meanwhile died of that.
+    pub suspects: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// What became of a batch.
@@ -83,6 +87,8 @@ enum Verdict {
     Committed(Option<Applied>),
     /// Refused for a record's content; nothing is committed.
     Refused(StoreError),
+    /// Its statements end with their connection, and nothing is committed.
+    Struck(Option<String>),
     /// The database is at an earlier state than we left it.
     WentBack,
 }
@@ -108,6 +114,9 @@ pub struct Worker {
     schedule: Schedule,
     due: Arc<Flag>,
     pace: Pace,
+    suspicion: Suspicion,
+    /// The claim, while the position has not moved since.
+    unmoved: Option<Epoch>,
 }
 
 impl Worker {
@@ -137,6 +146,8 @@ impl Worker {
             schedule: Schedule::of(&shared.config),
             due: shared.due.open(id),
             pace: Pace::new(),
+            suspicion: Suspicion::default(),
+            unmoved: None,
             shared,
         }
     }
@@ -154,6 +165,9 @@ impl Worker {
         }
         if matches!(end, End::Halted(_)) {
             self.gauge.halt();
+        }
+        if !matches!(end, End::Fenced) {
+            self.release().await;
         }
         end
     }
@@ -185,7 +199,8 @@ impl Worker {
             }
 
             let started = Instant::now();
-            let take = bisect.take(records.len());
+            let take = self.suspicion.take(bisect.take(records.len()));
+            let alone = self.suspect(claim, &records[..take], &mut bisect).await?;
             let Some(batch) = Batch::decode(
                 &records[..take],
                 &Context {
@@ -213,7 +228,10 @@ impl Worker {
                     self.committed(started, &batch, applied, reader.end());
                     drop(batch);
                     records.drain(..take);
+                    drop(alone);
                     bisect.passed(records.len());
+                    self.suspicion.passed(take);
+                    self.unmoved = None;
                     retries.reset();
                     self.advanced(records.first(), claim.next, reader.end());
                     self.rest(take).await?;
@@ -237,6 +255,10 @@ impl Worker {
                         }
                         Next::Park => {}
                     }
+                }
+                Verdict::Struck(code) => {
+                    drop(batch);
+                    self.doubt(take, &records, code, &mut bisect);
                 }
                 Verdict::WentBack => {
                     drop(batch);
@@ -277,13 +299,16 @@ impl Worker {
                 Ok(None) if floor > 0 => return Err(End::Halted(Halt::Vanished)),
                 Ok(None) => {
                     let first = self.first_position().await?;
-                    self.shared.store.seed(self.id, &owner, first).await
+                    let seeded = self.shared.store.seed(self.id, &owner, first).await;
+                    seeded.map(|stored| Claimed { stored, unfinished: Unfinished::default() })
                 }
                 Err(error) => Err(error),
             };
             match claimed {
-                Ok(claim) => {
+                Ok(Claimed { stored: claim, unfinished }) => {
                     self.backoff.reset();
+                    self.suspicion = Suspicion::of(unfinished, self.records_max);
+                    self.unmoved = Some(claim.epoch);
                     self.gauge.claimed(claim.epoch, claim.next);
                     // An older copy of the database may lack tables this worker once made.
                     self.buckets.clear();
@@ -389,6 +414,7 @@ impl Worker {
     async fn commit(&mut self, batch: &Batch<'_>) -> Result<Verdict, End> {
         loop {
             let (now, asked) = (self.shared.clock.now(), Instant::now());
+            let mut struck = None;
             match self.watched(self.shared.store.apply(batch, now)).await {
                 Ok(applied) if applied.owned => {
                     self.backoff.reset();
@@ -405,6 +431,7 @@ impl Worker {
                         self.buckets.clear();
                         self.ensure_buckets(batch).await?;
                     }
+                    struck = (error.failure == Failure::Lost).then(|| error.code.clone());
                     self.wait_or_halt(error).await?;
                 }
             }
@@ -417,7 +444,13 @@ impl Worker {
                     self.gauge.answered(asked.elapsed());
                     return Ok(Verdict::Committed(None));
                 }
-                Resolution::Resend => {}
+                Resolution::Resend => {
+                    if let Some(code) = struck
+                        && self.suspicion.strike()
+                    {
+                        return Ok(Verdict::Struck(code));
+                    }
+                }
                 Resolution::Reclaim => return Ok(Verdict::WentBack),
                 Resolution::Fenced => return Err(End::Fenced),
                 Resolution::Vanished => return Err(End::Halted(Halt::Vanished)),

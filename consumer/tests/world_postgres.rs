@@ -21,7 +21,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use self::suite::base::{Base, PIPELINE};
 use self::suite::cases::{all_cases, suite};
-use self::suite::{Bench, FIRST, NOON};
+use self::suite::{Bench, FIRST, NOON, SECOND};
 
 all_cases!(postgres);
 
@@ -231,4 +231,106 @@ async fn the_runtime_role_applies_without_the_right_to_make_tables() {
     shutdown.cancel();
     task.await.expect("does not panic").expect("stops well");
     bench.base.sql(&format!("drop owned by {role}; drop role {role}")).await;
+}
+
+/// A function in the effects' way that ends the connection for one record, and one that never ends.
+async fn poison(bench: &Bench, id: &str, deed: &str) {
+    bench
+        .base
+        .sql(&format!(
+            "create or replace function pipeline.deed() returns trigger language plpgsql as $$ \
+             begin if new.id = '{id}' then perform {deed}; end if; return new; end $$; \
+             create or replace trigger deed before insert on pipeline.events \
+             for each row execute function pipeline.deed()"
+        ))
+        .await;
+}
+
+async fn found_among_its_neighbours(bench: &mut Bench, deed: &str) {
+    poison(bench, "b-4", deed).await;
+    bench.config.parked_retry_min = Duration::from_millis(10);
+    bench.config.parked_retry_max = Duration::from_millis(10);
+    bench.config.parked_tries_max = 1;
+    bench.events(FIRST, "a", 20);
+    bench.events(FIRST, "b", 9);
+    bench.events(SECOND, "c", 40);
+    let running = bench.drain().await;
+    let why = bench.base.texts("select reason from pipeline.parked").await;
+    assert_eq!(why, ["crash"]);
+    assert_eq!(bench.count(EVENTS).await, 68, "all its neighbours are applied");
+    // It is tried once more by itself, and then no more.
+    let state = "select state || ' ' || log_offset from pipeline.parked";
+    bench.until("it is dead", async || bench.base.texts(state).await == ["dead 24"]).await;
+    bench.events(FIRST, "later", 9);
+    bench.until_drained().await;
+    assert_eq!(bench.count(EVENTS).await, 77);
+    assert_eq!(bench.count("select count(*) from pipeline.parked").await, 1);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_record_that_kills_the_backend_is_parked_and_no_other() {
+    let mut bench = Bench::new(postgres().await).await;
+    found_among_its_neighbours(&mut bench, "pg_terminate_backend(pg_backend_pid())").await;
+}
+
+/// `statement_timeout` of the role or the database, where there is one; ours is 30 s.
+async fn time_limit(bench: &Bench, limit: &str) {
+    let (_, database) = url(&bench.base).rsplit_once('/').expect("a URL with a database");
+    bench.base.sql(&format!("alter database {database} set statement_timeout = '{limit}'")).await;
+}
+
+#[tokio::test]
+async fn a_record_whose_statement_never_ends_is_parked_and_no_other() {
+    let mut bench = Bench::new(postgres().await).await;
+    time_limit(&bench, "700ms").await;
+    found_among_its_neighbours(&mut bench, "pg_sleep(600)").await;
+}
+
+/// A migration that locks the table for longer than statements may take: no record is to blame.
+#[tokio::test]
+async fn a_locked_table_parks_nothing() {
+    let bench = Bench::new(postgres().await).await;
+    time_limit(&bench, "200ms").await;
+    let mut holder = connection(&bench.base).await;
+    run(&mut holder, "begin; set local statement_timeout = 0; lock table pipeline.events").await;
+    bench.events(FIRST, "a", 40);
+    let running = bench.start().await;
+    bench
+        .until("all are acquitted", async || running.metric("shock_consumer_acquittals_total") > 0)
+        .await;
+    run(&mut holder, "rollback").await;
+    bench.until_drained().await;
+    assert_eq!(bench.count(EVENTS).await, 40);
+    assert_eq!(bench.count("select count(*) from pipeline.parked").await, 0);
+    running.stop().await;
+}
+
+/// A record that its process dies of, in the middle of its statement. The process is the run, dropped
+/// with all that it has when the record is in hand, four times; what it ran rolls back.
+#[tokio::test]
+async fn a_record_that_kills_its_process_is_parked_and_no_other() {
+    let bench = Bench::new(postgres().await).await;
+    let deed = "pg_sleep(0.5), pg_terminate_backend(pg_backend_pid())";
+    poison(&bench, "b-4", deed).await;
+    bench.events(FIRST, "a", 20);
+    bench.events(FIRST, "b", 9);
+    bench.events(SECOND, "c", 40);
+    let asleep = "select count(*) from pg_stat_activity where datname = current_database() \
+        and application_name = 'shock-suite' and wait_event = 'PgSleep'";
+    for death in 1..=4 {
+        let process = Process::alone(bench.clock.clone());
+        let consumer = bench.consumer(bench.base.store().await, &process);
+        tokio::select! {
+            ended = consumer.run(Shutdown::new()) => panic!("ended by itself: {ended:?}"),
+            () = bench.until("it has the record", async || bench.count(asleep).await > 0) => {}
+        }
+        assert_eq!(bench.count("select count(*) from pipeline.parked").await, 0, "death {death}");
+        bench.until("its statement is over", async || bench.count(asleep).await == 0).await;
+    }
+    let running = bench.drain().await;
+    let parked = bench.base.texts("select reason || ' ' || log_offset from pipeline.parked").await;
+    assert_eq!(parked, ["crash 24"]);
+    assert_eq!(bench.count(EVENTS).await, 68);
+    running.stop().await;
 }

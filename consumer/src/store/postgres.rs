@@ -28,7 +28,9 @@ use self::columns::{EventColumns, ParkedColumns};
 use self::lease::Lease;
 use self::statements::Statements;
 use super::schema::{SchemaError, SchemaState, check_pipeline};
-use super::{Applied, AppliedAt, AppliedEvent, ParkedAt, Progress, partition_id};
+use super::{
+    Applied, AppliedAt, AppliedEvent, Claimed, ParkedAt, Progress, Unfinished, partition_id,
+};
 use crate::batch::Batch;
 use crate::bucket::Bucket;
 use crate::failure::StoreError;
@@ -154,7 +156,7 @@ impl PostgresStore {
         id: PartitionId,
         owner: &str,
         floor: i64,
-    ) -> Result<Option<Stored>, StoreError> {
+    ) -> Result<Option<Claimed>, StoreError> {
         let mut lease = Lease::of(&self.pool).await?;
         let row = sqlx::query(AssertSqlSafe(Arc::clone(&self.sql.claim)))
             .bind(id.class as i16)
@@ -163,7 +165,39 @@ impl PostgresStore {
             .bind(floor)
             .fetch_optional(&mut *lease);
         let row = tokio::time::timeout(STATEMENT_TIMEOUT, row).await;
-        lease.settled(row)?.map(|row| stored(&row)).transpose()
+        let Some(row) = lease.settled(row)? else { return Ok(None) };
+        let unfinished = Unfinished::of(row.try_get("attempts")?, row.try_get("attempt_to")?);
+        Ok(Some(Claimed { stored: stored(&row)?, unfinished }))
+    }
+
+    pub(super) async fn mark(
+        &self,
+        id: PartitionId,
+        epoch: Epoch,
+        next: Offset,
+        end: Offset,
+    ) -> Result<(), StoreError> {
+        let mut lease = Lease::of(&self.pool).await?;
+        let marked = sqlx::query(AssertSqlSafe(Arc::clone(&self.sql.mark)))
+            .bind(id.class as i16)
+            .bind(id.partition.as_i32())
+            .bind(epoch.0)
+            .bind(next.0)
+            .bind(end.0)
+            .execute(&mut *lease);
+        let marked = tokio::time::timeout(STATEMENT_TIMEOUT, marked).await;
+        lease.settled(marked).map(drop)
+    }
+
+    pub(super) async fn release(&self, id: PartitionId, epoch: Epoch) -> Result<(), StoreError> {
+        let mut lease = Lease::of(&self.pool).await?;
+        let released = sqlx::query(AssertSqlSafe(Arc::clone(&self.sql.release)))
+            .bind(id.class as i16)
+            .bind(id.partition.as_i32())
+            .bind(epoch.0)
+            .execute(&mut *lease);
+        let released = tokio::time::timeout(STATEMENT_TIMEOUT, released).await;
+        lease.settled(released).map(drop)
     }
 
     pub(super) async fn seed(

@@ -22,10 +22,13 @@ use sqlx::sqlite::{
 use sqlx::{Connection as _, Row as _, SqliteConnection};
 
 use self::statements::{
-    COUNT_CONFLICTS, FENCE, FIND_APPLIED, INSERT_EVENTS, INSERT_IDS, INSERT_PARKED, TAIL,
+    CLAIM, COUNT_CONFLICTS, FENCE, FIND_APPLIED, INSERT_EVENTS, INSERT_IDS, INSERT_PARKED, MARK,
+    RELEASE, TAIL,
 };
 use super::schema::{SchemaError, SchemaState, check_pipeline};
-use super::{Applied, AppliedAt, AppliedEvent, ParkedAt, Progress, partition_id};
+use super::{
+    Applied, AppliedAt, AppliedEvent, Claimed, ParkedAt, Progress, Unfinished, partition_id,
+};
 use crate::batch::{Batch, ParkedRow, Row};
 use crate::failure::StoreError;
 use crate::headers;
@@ -114,18 +117,45 @@ impl SqliteStore {
         id: PartitionId,
         owner: &str,
         floor: i64,
-    ) -> Result<Option<Stored>, StoreError> {
-        let row = sqlx::query(
-            "update progress set epoch = max(epoch, ?4) + 1, owner = ?3 \
-             where class = ?1 and partition = ?2 returning epoch, next_offset",
-        )
-        .bind(id.class as i64)
-        .bind(id.partition.as_i32())
-        .bind(owner)
-        .bind(floor)
-        .fetch_optional(&self.writer)
-        .await?;
-        row.map(|row| stored(&row)).transpose()
+    ) -> Result<Option<Claimed>, StoreError> {
+        let row = sqlx::query(CLAIM)
+            .bind(id.class as i64)
+            .bind(id.partition.as_i32())
+            .bind(owner)
+            .bind(floor)
+            .fetch_optional(&self.writer)
+            .await?;
+        let Some(row) = row else { return Ok(None) };
+        let unfinished = Unfinished::of(row.try_get("attempts")?, row.try_get("attempt_to")?);
+        Ok(Some(Claimed { stored: stored(&row)?, unfinished }))
+    }
+
+    pub(super) async fn mark(
+        &self,
+        id: PartitionId,
+        epoch: Epoch,
+        next: Offset,
+        end: Offset,
+    ) -> Result<(), StoreError> {
+        sqlx::query(MARK)
+            .bind(id.class as i64)
+            .bind(id.partition.as_i32())
+            .bind(epoch.0)
+            .bind(next.0)
+            .bind(end.0)
+            .execute(&self.writer)
+            .await?;
+        Ok(())
+    }
+
+    pub(super) async fn release(&self, id: PartitionId, epoch: Epoch) -> Result<(), StoreError> {
+        sqlx::query(RELEASE)
+            .bind(id.class as i64)
+            .bind(id.partition.as_i32())
+            .bind(epoch.0)
+            .execute(&self.writer)
+            .await?;
+        Ok(())
     }
 
     pub(super) async fn seed(
@@ -135,8 +165,9 @@ impl SqliteStore {
         first: Offset,
     ) -> Result<Stored, StoreError> {
         let row = sqlx::query(
-            "insert into progress (class, partition, epoch, next_offset, owner, updated_at) \
-             values (?1, ?2, 1, ?4, ?3, unixepoch('subsec') * 1000) \
+            "insert into progress \
+               (class, partition, epoch, next_offset, owner, updated_at, attempt_from) \
+             values (?1, ?2, 1, ?4, ?3, unixepoch('subsec') * 1000, ?4) \
              on conflict do update set epoch = epoch + 1, owner = excluded.owner \
              returning epoch, next_offset",
         )

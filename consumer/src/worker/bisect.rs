@@ -69,12 +69,21 @@ impl Bisect {
         if refused <= self.retries_max {
             return Ok(Next::Again);
         }
-        let attempts = i32::try_from(refused).unwrap_or(i32::MAX);
-        let poison = Poison::Refused(refusal.code);
-        self.refused.records.insert(first, Refusal { poison, attempts });
+        self.park(first, Poison::Refused(refusal.code), i32::try_from(refused).unwrap_or(i32::MAX));
+        Ok(Next::Park)
+    }
+
+    /// This record is to be parked, and nothing was refused.
+    pub fn accuse(&mut self, offset: Offset, poison: Poison, attempts: i32) {
+        self.limit = None;
+        self.alone = Some((offset, 0));
+        self.park(offset, poison, attempts);
+    }
+
+    fn park(&mut self, offset: Offset, poison: Poison, attempts: i32) {
+        self.refused.records.insert(offset, Refusal { poison, attempts });
         self.refused.tries = self.schedule.tries();
         self.refused.retry_after = self.schedule.next(self.schedule.tries());
-        Ok(Next::Park)
     }
 
     /// A batch was committed, `left` records are at hand. While the culprit is among them the limit

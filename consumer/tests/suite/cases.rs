@@ -126,8 +126,13 @@ pub async fn a_crash_at_any_step_is_replayed_once(base: Base) {
             () = crash => {}
         }
     }
-    bench.drain().await.stop().await;
-    assert_eq!(bench.count(EVENTS).await, 80);
+    let running = bench.drain().await;
+    // A record at which it died twice is set aside, for it may be the one that kills; it was not.
+    let other = "select count(*) from pipeline.parked where reason <> 'crash'";
+    assert_eq!(bench.count(other).await, 0);
+    bench.redrive().await;
+    bench.until("all are applied", async || bench.count(EVENTS).await == 80).await;
+    running.stop().await;
     let rows = bench
         .base
         .texts("select id from pipeline.events where partition = 0 order by log_offset")
@@ -376,6 +381,9 @@ macro_rules! all_cases {
             many_are_redriven_while_others_are_refused
             two_tries_of_one_row_have_one_effect
             an_old_record_keeps_its_identity_when_it_is_redriven
+            owners_that_end_without_a_word_are_counted
+            a_record_that_owners_died_of_is_parked_and_no_other
+            one_death_parks_nothing
         }
     };
 }

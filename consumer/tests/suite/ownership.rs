@@ -78,6 +78,7 @@ pub async fn a_stopped_worker_claims_nothing(base: Base) {
         skew: Skew::new(Other::Database, Duration::MAX, &Registry::new(), &health),
         load: Load::new(&bench.config),
         due: Due::default(),
+        suspects: Arc::default(),
     };
     let (_stop, stopped) = watch::channel(true);
     let (requests, _asked) = mpsc::channel(1);

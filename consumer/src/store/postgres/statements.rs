@@ -33,6 +33,8 @@ statements! {
     pick: PICK,
     settle: SETTLE,
     claim: CLAIM,
+    mark: MARK,
+    release: RELEASE,
     seed: SEED,
     stored: STORED,
     positions: POSITIONS,
@@ -92,14 +94,30 @@ const SETTLE: &str = "with fence as materialized (\
       and k.tries_left = b.tries_left \
       and k.class = $1 and k.partition = $2 and exists (select 1 from fence)";
 
+/// Who finds the position where it was claimed last finds an owner that ended without a word. $4 above
+/// 0: the same process claims again, and lives.
 const CLAIM: &str = "update pipeline.progress \
-    set epoch = greatest(epoch, $4) + 1, owner = $3, updated_at = now() \
-    where class = $1 and partition = $2 returning epoch, next_offset";
+    set epoch = greatest(epoch, $4) + 1, owner = $3, updated_at = now(), \
+      attempts = case when $4 = 0 and attempt_from = next_offset then attempts + 1 else 0 end, \
+      attempt_to = case when $4 = 0 and attempt_from = next_offset then attempt_to end, \
+      attempt_from = next_offset \
+    where class = $1 and partition = $2 returning epoch, next_offset, attempts, attempt_to";
 
-const SEED: &str = "insert into pipeline.progress as p (class, partition, epoch, next_offset, owner) \
-    values ($1, $2, 1, $4, $3) on conflict (class, partition) \
+const SEED: &str = "insert into pipeline.progress as p \
+      (class, partition, epoch, next_offset, owner, attempt_from) \
+    values ($1, $2, 1, $4, $3, $4) on conflict (class, partition) \
     do update set epoch = p.epoch + 1, owner = excluded.owner, updated_at = now() \
     returning epoch, next_offset";
+
+/// The same mark again keeps the count of those who died under it.
+const MARK: &str = "update pipeline.progress \
+    set attempts = case when attempt_from = $4 and attempt_to = $5 then attempts else 0 end, \
+      attempt_from = $4, attempt_to = $5 \
+    where class = $1 and partition = $2 and epoch = $3 and next_offset = $4";
+
+const RELEASE: &str = "update pipeline.progress \
+    set attempt_from = null, attempt_to = null, attempts = 0 \
+    where class = $1 and partition = $2 and epoch = $3";
 
 const STORED: &str = "select epoch, next_offset from pipeline.progress \
     where class = $1 and partition = $2";

@@ -1,5 +1,23 @@
 //! The statements on SQLite: rows come as one JSON text, offsets and identities as its columns.
 
+/// ?1 class, ?2 partition, ?3 owner, ?4 floor. As on PostgreSQL.
+pub(super) const CLAIM: &str = "update progress set epoch = max(epoch, ?4) + 1, owner = ?3, \
+      attempts = case when ?4 = 0 and attempt_from = next_offset then attempts + 1 else 0 end, \
+      attempt_to = case when ?4 = 0 and attempt_from = next_offset then attempt_to end, \
+      attempt_from = next_offset \
+    where class = ?1 and partition = ?2 returning epoch, next_offset, attempts, attempt_to";
+
+/// ?1 class, ?2 partition, ?3 epoch, ?4 position, ?5 end.
+pub(super) const MARK: &str = "update progress \
+    set attempts = case when attempt_from = ?4 and attempt_to = ?5 then attempts else 0 end, \
+      attempt_from = ?4, attempt_to = ?5 \
+    where class = ?1 and partition = ?2 and epoch = ?3 and next_offset = ?4";
+
+/// ?1 class, ?2 partition, ?3 epoch.
+pub(super) const RELEASE: &str = "update progress \
+    set attempt_from = null, attempt_to = null, attempts = 0 \
+    where class = ?1 and partition = ?2 and epoch = ?3";
+
 /// ?1 class, ?2 partition, ?3 epoch, ?4 expected, ?5 target, ?6 now, ?7 the last timestamp.
 pub(super) const FENCE: &str = "update progress set next_offset = ?5, updated_at = ?6, record_timestamp = ?7 \
     where class = ?1 and partition = ?2 and epoch = ?3 and next_offset = ?4";
