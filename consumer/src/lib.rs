@@ -22,6 +22,7 @@ pub mod load;
 pub mod log_limit;
 pub mod lookup;
 pub mod metrics;
+pub mod projection;
 pub mod recovery;
 pub mod resolution;
 pub mod retry;

@@ -11,7 +11,7 @@ pub mod sqlite;
 
 use bytes::Bytes;
 use shared::clock::Millis;
-use shared::config::Backend;
+use shared::config::{Backend, ProjectionsConfig};
 use shared::identity::Identity;
 use shared::position::{Class, Epoch, Offset, Partition, PartitionId, Position};
 
@@ -218,15 +218,26 @@ impl Store {
         }
     }
 
+    /// With the user's own SQL in every transaction that applies events. Refuses what is not one
+    /// statement that changes rows; the database is not asked yet.
+    pub fn with_projections(self, config: &ProjectionsConfig) -> Result<Self, SchemaError> {
+        match self {
+            Self::Postgres(store) => store.with_projections(config).map(Self::Postgres),
+            Self::Sqlite(store) => store.with_projections(config).map(Self::Sqlite),
+        }
+    }
+
     /// Brings the schema to this program's version, step by step. Needs the right to make tables.
     pub async fn migrate(&self) -> Result<(), SchemaError> {
         each!(self, store => store.migrate().await)
     }
 
-    /// Refuses a schema that is not exactly this program's.
+    /// Refuses a schema that is not exactly this program's, and projections that do not work on what
+    /// there is: each runs on its sample events, and what it did is rolled back.
     pub async fn check(&self) -> Result<(), SchemaError> {
         let applied = each!(self, store => store.schema_state().await)?;
-        applied.check(each!(self, store => store.migrator()))
+        applied.check(each!(self, store => store.migrator()))?;
+        each!(self, store => store.check_projections().await)
     }
 
     /// Settles the pipeline's name and the width of its buckets with what is stored: the first ones

@@ -14,6 +14,7 @@ mod fault;
 mod keys;
 mod nearest;
 mod network;
+mod projection;
 mod reference;
 mod relations;
 pub mod reload;
@@ -40,6 +41,7 @@ pub use self::edge::{ClientCertificates, EdgeConfig, ProxyProtocol, TlsConfig};
 pub use self::fault::{ConfigError, Fault, Origin};
 pub use self::keys::{KEYS, Key, Kind, Unit};
 pub use self::network::Network;
+pub use self::projection::{DdlFile, ProjectionConfig, ProjectionsConfig, RUNTIME_ROLE};
 pub use self::reference::{Explanation, explain, reference_markdown};
 pub use self::relations::{OUTAGE_BUDGET_MS, RECORD_OVERHEAD_BYTES_MAX, REQUEST_MARGIN_MS};
 use self::settings::InEffect;
@@ -62,6 +64,8 @@ pub struct Config {
     pub ingress: IngressConfig,
     /// The applying side.
     pub consumer: ConsumerConfig,
+    /// What the user's own SQL makes of the events.
+    pub projections: ProjectionsConfig,
     /// Where `/metrics`, `/livez`, `/readyz` and the look-ups are served.
     pub admin_listen: SocketAddr,
 }

@@ -1,8 +1,10 @@
 //! `shock consumer`: the applying side on Kafka and PostgreSQL.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use consumer::bucket::Width;
+use consumer::store::SchemaError;
 use consumer::{Consumer, Lookup, Recovery, Store, lookup, recovery};
 use shared::config::{Backend, Config, Loaded, Purpose, Sources};
 use shared::log::kafka::Group;
@@ -12,6 +14,9 @@ use shared::{Process, Shutdown, admin, plane};
 use crate::cli::ConfigOptions;
 use crate::exit::End;
 use crate::{output, port, process, reload, runtime, settings, signal};
+
+/// How long a start waits for the projections' check; afterwards it goes on and is asked again.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Runs until a signal.
 pub fn run(options: &ConfigOptions) -> anyhow::Result<()> {
@@ -28,15 +33,13 @@ async fn serve(loaded: Loaded, sources: Sources) -> anyhow::Result<()> {
         )
         .into());
     };
+    let store = open(&config).await?;
     let shutdown = signal::shutdown()?;
     let process = process::on_kafka(&config.consumer.instance, kafka)?;
     let Process { registry, health, .. } = process.clone();
     let admin = port::admin(config.admin_listen).await?;
     output::announce("admin", &format!("http://{}", admin.local_addr()?))?;
 
-    let store = Store::connect(&config.backend, &config.consumer.pipeline)
-        .await
-        .map_err(|error| End::Config(error.to_string()))?;
     let scanner = kafka::Scanner::connect(kafka, &config.consumer.pipeline)?;
     let scanner = Arc::new(Scanner::Kafka(scanner));
     let width = Width::of_window(config.consumer.dedupe_window);
@@ -68,6 +71,18 @@ async fn serve(loaded: Loaded, sources: Sources) -> anyhow::Result<()> {
     drained.cancel();
     admin.await??;
     Ok(ended?)
+}
+
+/// The store with its projections. One that does not work ends the process here: before anything is
+/// bound or claimed. A database that is away is waited for later, and asked then.
+async fn open(config: &Config) -> anyhow::Result<Store> {
+    let wrong = |error: SchemaError| End::Config(error.to_string());
+    let store = Store::connect(&config.backend, &config.consumer.pipeline).await.map_err(wrong)?;
+    let store = store.with_projections(&config.projections).map_err(wrong)?;
+    match tokio::time::timeout(CHECK_TIMEOUT, store.check()).await {
+        Ok(Err(error @ SchemaError::Projection(_))) => Err(wrong(error).into()),
+        _ => Ok(store),
+    }
 }
 
 /// The sources that a look-up by id tries when none is named.

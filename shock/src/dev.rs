@@ -1,7 +1,7 @@
 //! `shock dev`: everything in one process, without a service.
 //!
-//! Start: lock the directory → tables → the log, at or behind no stored position → consumer →
-//! ingress. Stop, the other way round: the ingress drains and flushes, then the consumer finishes its
+//! Start: lock the directory → tables, projections tried → the log, at or behind no stored position →
+//! consumer → ingress. Stop, the other way round: the ingress drains and flushes, then the consumer finishes its
 //! batches, then the log closes. Killed at any moment, the next start goes on where the log and the
 //! database are.
 
@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use consumer::bucket::Width;
+use consumer::store::SchemaError;
 use consumer::{Consumer, Lookup, Recovery, Store, lookup, recovery};
 use ingress::Ingress;
 use shared::clock::Clock;
@@ -55,9 +56,8 @@ async fn serve(loaded: Loaded, sources: Sources) -> anyhow::Result<()> {
     let shutdown = signal::shutdown()?;
     let process = process::in_directory(&embedded.data_dir)?;
     let Process { registry, health, .. } = process.clone();
-    let admin = port::admin(config.admin_listen).await?;
-
     let (store, log) = open(&config, &embedded, directory).await?;
+    let admin = port::admin(config.admin_listen).await?;
     let ingress =
         Ingress::bind(&config.ingress, config.router.clone(), Log::Embedded(log.clone()), &process)
             .map_err(|error| port::ingress(&error))?;
@@ -130,7 +130,13 @@ async fn open(
     let store = Store::connect(&config.backend, &config.consumer.pipeline)
         .await
         .map_err(|error| unavailable(error.to_string()))?;
-    store.migrate().await.map_err(|error| unavailable(error.to_string()))?;
+    let told = |error: SchemaError| match error {
+        SchemaError::Projection(_) => End::Config(error.to_string()),
+        _ => End::Unavailable(error.to_string()),
+    };
+    let store = store.with_projections(&config.projections).map_err(told)?;
+    store.migrate().await.map_err(told)?;
+    store.check().await.map_err(told)?;
     let positions: BTreeMap<_, _> = store
         .positions()
         .await

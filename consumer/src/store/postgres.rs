@@ -9,6 +9,7 @@
 mod columns;
 mod lease;
 mod parked;
+mod projections;
 mod relocation;
 mod statements;
 
@@ -17,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shared::clock::Millis;
-use shared::config::PostgresConfig;
+use shared::config::{PostgresConfig, ProjectionsConfig};
 use shared::identity::Identity;
 use shared::position::{Epoch, Offset, PartitionId, Position};
 use sqlx::migrate::Migrator;
@@ -34,6 +35,7 @@ use super::{
 use crate::batch::Batch;
 use crate::bucket::Bucket;
 use crate::failure::StoreError;
+use crate::projection::{Dialect, Projections};
 use crate::resolution::Stored;
 
 static MIGRATOR: Migrator = sqlx::migrate!("migrations/postgres");
@@ -56,6 +58,7 @@ pub struct PostgresStore {
     pool: PgPool,
     options: Arc<PgConnectOptions>,
     sql: Arc<Statements>,
+    projections: Arc<Projections>,
 }
 
 impl PostgresStore {
@@ -84,7 +87,19 @@ impl PostgresStore {
         let schema = format!("\"shock_{pipeline}\"");
         let sql = Arc::new(Statements::of(&schema));
         let options = Arc::new(options);
-        Ok(Self { pipeline: pipeline.to_owned(), schema, pool, options, sql })
+        let projections = Arc::default();
+        Ok(Self { pipeline: pipeline.to_owned(), schema, pool, options, sql, projections })
+    }
+
+    /// With the user's SQL in every statement that applies events.
+    pub(super) fn with_projections(
+        mut self,
+        config: &ProjectionsConfig,
+    ) -> Result<Self, SchemaError> {
+        let projections = Projections::of(config, Dialect::Postgres)?;
+        self.sql = Arc::new(Statements::of(&self.schema).with(&self.schema, &projections));
+        self.projections = Arc::new(projections);
+        Ok(self)
     }
 
     pub(super) fn pipeline(&self) -> &str {
@@ -109,8 +124,12 @@ impl PostgresStore {
             .bind(&self.pipeline)
             .execute(&mut connection)
             .await?;
+        self.make_projections(&mut connection).await?;
         connection.close().await?;
-        Ok(())
+        match &self.projections.runtime_role {
+            Some(role) => self.grant(role).await,
+            None => Ok(()),
+        }
     }
 
     /// Gives a role what the running consumer needs, and nothing that makes or drops tables.
@@ -281,7 +300,13 @@ impl PostgresStore {
         let mut lease = Lease::of(&self.pool).await?;
         let row = self.bound(Arc::clone(&self.sql.apply), batch).fetch_one(&mut *lease);
         let row = tokio::time::timeout(STATEMENT_TIMEOUT, row).await;
-        let row = lease.settled(row)?;
+        let row = match lease.settled(row) {
+            Err(error) if error.code.as_deref() == Some(projections::FENCED) => {
+                return Ok(Applied::default());
+            }
+            Err(error) => return Err(self.blame(batch.rows.iter(), error).await),
+            Ok(row) => row,
+        };
         let count = |name| row.try_get::<i64, _>(name).map(i64::unsigned_abs);
         Ok(Applied {
             owned: row.try_get("owned")?,

@@ -6,6 +6,7 @@
 use sqlx::migrate::{MigrateError, Migrator};
 
 use crate::failure::StoreError;
+use crate::projection::ProjectionError;
 
 /// Why the store cannot be used as it is.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +48,9 @@ pub enum SchemaError {
         /// The width that was configured.
         wanted_ms: i64,
     },
+    /// A projection's statement or tables are not right.
+    #[error(transparent)]
+    Projection(#[from] ProjectionError),
     /// The file's directory, or the connection's address.
     #[error("{0}")]
     Address(String),
@@ -67,6 +71,7 @@ impl SchemaError {
             | Self::PipelineName(_)
             | Self::Pipeline { .. }
             | Self::Width { .. }
+            | Self::Projection(_)
             | Self::Address(_) => false,
         }
     }

@@ -4,14 +4,17 @@
 //! as one JSON text per table (`json_each`): a statement per row would cost more than the rows.
 
 mod parked;
+mod projections;
 mod relocation;
 mod statements;
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use shared::clock::Millis;
+use shared::config::ProjectionsConfig;
 use shared::identity::Identity;
 use shared::position::{Epoch, Offset, PartitionId, Position};
 use sqlx::migrate::Migrator;
@@ -22,8 +25,7 @@ use sqlx::sqlite::{
 use sqlx::{Connection as _, Row as _, SqliteConnection};
 
 use self::statements::{
-    CLAIM, COUNT_CONFLICTS, FENCE, FIND_APPLIED, INSERT_EVENTS, INSERT_IDS, INSERT_PARKED, MARK,
-    RELEASE, TAIL,
+    CLAIM, COUNT_CONFLICTS, FENCE, FIND_APPLIED, INSERT_IDS, INSERT_PARKED, MARK, RELEASE, TAIL,
 };
 use super::schema::{SchemaError, SchemaState, check_pipeline};
 use super::{
@@ -32,6 +34,7 @@ use super::{
 use crate::batch::{Batch, ParkedRow, Row};
 use crate::failure::StoreError;
 use crate::headers;
+use crate::projection::{Dialect, Projections};
 use crate::resolution::Stored;
 
 static MIGRATOR: Migrator = sqlx::migrate!("migrations/sqlite");
@@ -46,6 +49,7 @@ pub struct SqliteStore {
     /// One connection: SQLite has one writer, and waiting in the pool is fairer than its lock.
     writer: SqlitePool,
     readers: SqlitePool,
+    projections: Arc<Projections>,
 }
 
 impl SqliteStore {
@@ -75,7 +79,17 @@ impl SqliteStore {
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS_MAX)
             .connect_lazy_with(options.read_only(true));
-        Ok(Self { pipeline: pipeline.to_owned(), writer, readers })
+        let projections = Arc::default();
+        Ok(Self { pipeline: pipeline.to_owned(), writer, readers, projections })
+    }
+
+    /// With the user's SQL in every transaction that applies events.
+    pub(super) fn with_projections(
+        mut self,
+        config: &ProjectionsConfig,
+    ) -> Result<Self, SchemaError> {
+        self.projections = Arc::new(Projections::of(config, Dialect::Sqlite)?);
+        Ok(self)
     }
 
     pub(super) fn pipeline(&self) -> &str {
@@ -92,7 +106,7 @@ impl SqliteStore {
             .bind(&self.pipeline)
             .execute(&self.writer)
             .await?;
-        Ok(())
+        self.make_projections().await
     }
 
     pub(super) async fn schema_state(&self) -> Result<SchemaState, SchemaError> {
@@ -235,7 +249,7 @@ impl SqliteStore {
         }
         let mut applied = Applied { owned: true, ..Applied::default() };
         if !batch.rows.is_empty() {
-            applied.fresh = effects(&mut transaction, &batch.rows, batch.id, now).await?;
+            applied.fresh = self.effects(&mut transaction, &batch.rows, batch.id, now).await?;
             if applied.fresh < batch.rows.len() as u64 {
                 let ids = json!(batch.rows.iter().map(id_json).collect::<Vec<_>>());
                 let conflicts: i64 = sqlx::query_scalar(COUNT_CONFLICTS)
@@ -318,26 +332,6 @@ impl SqliteStore {
         self.readers.close().await;
         self.writer.close().await;
     }
-}
-
-/// Inserts the identities that are new and applies the effects of those: the one place for every
-/// transaction that applies events, a batch's and the retry's of what was parked.
-async fn effects(
-    connection: &mut SqliteConnection,
-    rows: &[Row<'_>],
-    id: PartitionId,
-    now: Millis,
-) -> Result<u64, StoreError> {
-    insert_ids(connection, rows.iter().map(id_json).collect(), id).await?;
-    let events = json!(rows.iter().map(event_json).collect::<Vec<_>>());
-    let inserted = sqlx::query(INSERT_EVENTS)
-        .bind(events.to_string())
-        .bind(id.class as i64)
-        .bind(id.partition.as_i32())
-        .bind(now.0)
-        .execute(connection)
-        .await?;
-    Ok(inserted.rows_affected())
 }
 
 async fn insert_ids(

@@ -174,7 +174,7 @@ impl Base {
 
     fn named(&self, sql: &str) -> String {
         match self {
-            Self::Sqlite { .. } => sql.replace("pipeline.", ""),
+            Self::Sqlite { .. } => sql.replace("pipeline.", "").replace("projections.", ""),
             Self::Postgres { .. } => sql.replace("pipeline.", "\"shock_suite\"."),
         }
     }

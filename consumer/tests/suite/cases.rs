@@ -15,6 +15,7 @@ use super::base::Base;
 pub use super::failures::*;
 pub use super::load::*;
 pub use super::ownership::*;
+pub use super::projections::*;
 pub use super::recovery::*;
 use super::{Bench, FIRST, NOON, SECOND, WINDOW};
 
@@ -384,6 +385,10 @@ macro_rules! all_cases {
             owners_that_end_without_a_word_are_counted
             a_record_that_owners_died_of_is_parked_and_no_other
             one_death_parks_nothing
+            projections_have_each_event_once
+            what_a_projection_refuses_is_parked
+            a_projection_that_broke_halts_and_is_named
+            a_projection_that_is_not_right_is_refused_at_start
         }
     };
 }

@@ -8,14 +8,16 @@ pub mod cases;
 mod failures;
 mod load;
 mod ownership;
+pub mod projections;
 mod recovery;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use consumer::store::SchemaError;
 use consumer::{Consumer, ConsumerError, Store};
 use shared::clock::{Clock, Millis};
-use shared::config::{ConsumerConfig, ControlConfig};
+use shared::config::{ConsumerConfig, ControlConfig, ProjectionsConfig};
 use shared::health::Health;
 use shared::log::memory::MemoryLog;
 use shared::log::{Acks, NewRecord, Subscription};
@@ -46,6 +48,7 @@ pub struct Bench {
     pub log: MemoryLog,
     pub clock: Clock,
     pub config: ConsumerConfig,
+    pub projections: ProjectionsConfig,
 }
 
 /// A consumer that runs.
@@ -83,7 +86,18 @@ impl Bench {
                 clock_skew_max: Duration::MAX,
                 control: ControlConfig::default(),
             },
+            projections: ProjectionsConfig::default(),
         }
+    }
+
+    /// A store handle of its own, with the projections.
+    pub async fn store(&self) -> Result<Store, SchemaError> {
+        self.base.store().await.with_projections(&self.projections)
+    }
+
+    /// Makes the tables of the projections.
+    pub async fn migrate(&self) -> Result<(), SchemaError> {
+        self.store().await?.migrate().await
     }
 
     pub fn router() -> Router {
@@ -103,7 +117,8 @@ impl Bench {
     /// The same in a given process.
     pub async fn start_in(&self, process: Process) -> Running {
         let shutdown = Shutdown::new();
-        let consumer = self.consumer(self.base.store().await, &process);
+        let store = self.store().await.expect("statements that change rows");
+        let consumer = self.consumer(store, &process);
         let task = tokio::spawn(consumer.run(shutdown.clone()));
         let Process { registry, health, .. } = process;
         Running { registry, health, shutdown, task }

@@ -38,6 +38,7 @@ pub(super) fn config(settings: &mut Settings, sources: &Sources, purpose: Purpos
         classes,
         ingress: ingress(settings, sources, purpose, control.clone()),
         consumer: consumer(settings, sources, control),
+        projections: entries::projections(settings, purpose, &backend),
         admin_listen: address(settings, "admin.listen"),
         backend,
     };

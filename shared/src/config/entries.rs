@@ -2,11 +2,13 @@
 //!
 //! A secret is read from a variable or a file, never from a setting, and never repeated in a fault.
 
+mod projections;
 mod signature;
 mod writers;
 
 use std::path::Path;
 
+pub(super) use self::projections::projections;
 pub(super) use self::writers::{certificates, keys};
 use super::build::{mode, path, text};
 use super::settings::Settings;

@@ -100,6 +100,10 @@ pub enum Kind {
     PostgresUrl,
     /// `https://…` or `http://…`
     WebUrl,
+    /// A statement of SQL, over as many lines as it takes. Nothing here looks into it.
+    Sql,
+    /// JSON objects, each a text.
+    Objects,
 }
 
 /// What a number counts.

@@ -148,5 +148,7 @@ fn described(kind: &Kind) -> String {
         Kind::SchemaPointers => "list of `#/…`".to_owned(),
         Kind::PostgresUrl => "PostgreSQL URL".to_owned(),
         Kind::WebUrl => "`https://` or `http://` URL".to_owned(),
+        Kind::Sql => "one statement of SQL".to_owned(),
+        Kind::Objects => "list of JSON objects, each a text".to_owned(),
     }
 }

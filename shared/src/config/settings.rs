@@ -376,7 +376,8 @@ fn unknown_hint(path: &str) -> String {
                 `signature.secret_file`"
             .to_owned();
     }
-    if let Some((table @ ("key" | "certificate" | "schema" | "contract"), _)) = path.split_once('.')
+    if let Some((table @ ("key" | "certificate" | "schema" | "contract" | "projection"), _)) =
+        path.split_once('.')
     {
         return format!("entries are written with two brackets: `[[{table}]]`");
     }

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 
 pub(super) use self::form::{digest, identifier, postgres_url};
 use self::form::{
-    extract, header, kafka_name, network, origin, pattern, schema_pointer, tenant, time, variable,
-    web_url,
+    extract, header, kafka_name, network, object, origin, pattern, schema_pointer, tenant, time,
+    variable, web_url,
 };
 use super::fault::printable;
 use super::keys::{Key, Kind};
@@ -22,6 +22,8 @@ use crate::clock::Millis;
 pub(super) const ITEMS_MAX: usize = 1_000;
 /// The longest text, in bytes.
 const TEXT_BYTES_MAX: usize = 4_096;
+/// The longest statement of SQL, in bytes: it is sent once per connection, then only named.
+pub(super) const SQL_BYTES_MAX: usize = 64 * 1024;
 
 /// What was typed, before anything is known of the key.
 #[derive(Clone, Debug)]
@@ -193,6 +195,12 @@ pub(super) fn read(key: &Key, raw: &Raw, base: Option<&Path>) -> Result<Value, W
             let paths = paths.collect::<Option<_>>();
             paths.map(Value::Paths).ok_or_else(|| Wrong::new("`` is not a path"))
         }
+        Kind::Sql => sql(raw).map(Value::Text),
+        Kind::Objects => {
+            let objects = list(raw)?;
+            objects.iter().try_for_each(|text| object(text))?;
+            Ok(Value::Names(objects))
+        }
         _ => single(key, text(raw)?, base),
     }
 }
@@ -278,8 +286,34 @@ fn single(key: &Key, text: &str, base: Option<&Path>) -> Result<Value, Wrong> {
         | Kind::SchemaPointers
         | Kind::Names(_)
         | Kind::Variables
+        | Kind::Sql
+        | Kind::Objects
         | Kind::Paths => unreachable!("read() handles what is not one text"),
     }
+}
+
+/// Lines and tabs are welcome here, as in no other text.
+fn sql(raw: &Raw) -> Result<String, Wrong> {
+    let (Raw::Text(sql) | Raw::Untyped(sql)) = raw else { return text(raw).map(str::to_owned) };
+    statement(sql)?;
+    Ok(sql.clone())
+}
+
+/// What a statement of SQL is bound by, wherever it stands.
+pub(super) fn statement(sql: &str) -> Result<(), Wrong> {
+    if sql.len() > SQL_BYTES_MAX {
+        let length = sql.len();
+        return Err(Wrong::new(format!(
+            "{length} bytes are above the bound of {SQL_BYTES_MAX} bytes"
+        )));
+    }
+    if sql.trim().is_empty() {
+        return Err(Wrong::new("is empty"));
+    }
+    if sql.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t')) {
+        return Err(Wrong::new("control characters are not allowed"));
+    }
+    Ok(())
 }
 
 fn integer(raw: &Raw) -> Result<i128, Wrong> {

@@ -1,6 +1,6 @@
-//! `shock ctl migrate`: brings the database's tables to this version.
+//! `shock ctl migrate`: brings the database's tables to this version, and makes those of projections.
 
-use consumer::store::Store;
+use consumer::store::{SchemaError, Store};
 use shared::config::Purpose;
 
 use crate::cli::ConfigOptions;
@@ -14,7 +14,12 @@ pub fn run(options: &ConfigOptions) -> anyhow::Result<()> {
         let store = Store::connect(&config.backend, &config.consumer.pipeline)
             .await
             .map_err(|error| End::Unavailable(error.to_string()))?;
-        store.migrate().await.map_err(|error| End::Unavailable(error.to_string()))?;
+        let told = |error: SchemaError| match error {
+            SchemaError::Projection(_) => End::Config(error.to_string()),
+            _ => End::Unavailable(error.to_string()),
+        };
+        let store = store.with_projections(&config.projections).map_err(told)?;
+        store.migrate().await.map_err(told)?;
         let pipeline = &config.consumer.pipeline;
         Ok(output::line(&format!("the tables of pipeline {pipeline} are at this version"))?)
     })

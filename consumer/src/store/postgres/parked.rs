@@ -11,6 +11,7 @@ use sqlx::{AssertSqlSafe, Row as _};
 
 use super::columns::{CandidateColumns, EventColumns, SettlementColumns, millis};
 use super::lease::Lease;
+use super::projections::FENCED;
 use super::{PostgresStore, STATEMENT_TIMEOUT, id_of, position};
 use crate::failure::StoreError;
 use crate::retry::{LEASE, LEASE_STEP, Picked, Retried, Retry, Settlement};
@@ -60,7 +61,14 @@ impl PostgresStore {
         let query = CandidateColumns::of(retry.candidates).bind(events.bind(query));
         let mut lease = Lease::of(&self.pool).await?;
         let row = tokio::time::timeout(STATEMENT_TIMEOUT, query.fetch_one(&mut *lease)).await;
-        let row = lease.settled(row)?;
+        let row = match lease.settled(row) {
+            Err(error) if error.code.as_deref() == Some(FENCED) => return Ok(Retried::default()),
+            Err(error) => {
+                let rows = retry.candidates.iter().map(|candidate| &candidate.row);
+                return Err(self.blame(rows, error).await);
+            }
+            Ok(row) => row,
+        };
         let count = |name| row.try_get::<i64, _>(name).map(i64::unsigned_abs);
         let (found, fresh) = (count("found")?, count("fresh")?);
         Ok(Retried { owned: row.try_get("owned")?, found, fresh })

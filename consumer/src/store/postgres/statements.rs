@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 
+use super::projections;
+use crate::projection::Projections;
+
 /// Declares them once: what asks for all of them (the test that reads their plans) misses none.
 macro_rules! statements {
     ($($name:ident: $sql:expr,)*) => {
@@ -16,6 +19,12 @@ macro_rules! statements {
             pub(super) fn of(schema: &str) -> Self {
                 let named = |sql: &str| Arc::from(sql.replace("pipeline.", &format!("{schema}.")));
                 Self { $($name: named(&$sql),)* }
+            }
+
+            /// With the projections in those that apply events.
+            pub(super) fn with(mut self, schema: &str, projections: &Projections) -> Self {
+                $(self.$name = projections::joined(&self.$name, schema, projections);)*
+                self
             }
 
             /// All of them, by name.

@@ -9,7 +9,7 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{Row as _, SqliteConnection};
 
 use super::statements::{DUE, HOLDS, PICK, SEEN, SETTLE, TAKE};
-use super::{SqliteStore, effects, id_json, insert_ids, millis, position};
+use super::{SqliteStore, id_json, insert_ids, millis, position};
 use crate::batch::Row;
 use crate::failure::StoreError;
 use crate::retry::{Candidate, LEASE, LEASE_STEP, Picked, Retried, Retry, Settlement};
@@ -93,7 +93,7 @@ impl SqliteStore {
                 }
             }
             let row: &[Row<'_>] = std::slice::from_ref(&candidate.row);
-            let fresh = effects(&mut transaction, row, retry.id, now).await?;
+            let fresh = self.effects(&mut transaction, row, retry.id, now).await?;
             retried.fresh += fresh;
             if fresh > 0 {
                 keep_own(&mut transaction, candidate, retry.id).await?;

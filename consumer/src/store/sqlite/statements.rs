@@ -35,7 +35,7 @@ pub(super) const INSERT_IDS: &str = "with batch as materialized (select \
       and not exists (select 1 from parked k where k.digest = b.digest and k.tenant = b.tenant) \
     on conflict do nothing";
 
-/// ?1 events, ?2 class, ?3 partition, ?4 now. Joined back on the offset, not on the identity: only
+/// ?1 events, ?2 class, ?3 partition, ?4 now. Returns the offsets of the fresh ones. Joined back on the offset, not on the identity: only
 /// the record whose insert made the id has the effect. `cross join` fixes the order of the loops.
 pub(super) const INSERT_EVENTS: &str = "with batch as materialized (select \
       json_extract(value, '$[0]') as log_offset, json_extract(value, '$[1]') as bucket, \
@@ -51,7 +51,8 @@ pub(super) const INSERT_EVENTS: &str = "with batch as materialized (select \
       b.received_at, ?4, b.data, b.extensions \
     from batch b cross join processed_ids p \
     where p.bucket = b.bucket and p.digest = b.digest and p.tenant = b.tenant \
-      and p.class = ?2 and p.partition = ?3 and p.log_offset = b.log_offset";
+      and p.class = ?2 and p.partition = ?3 and p.log_offset = b.log_offset \
+    returning log_offset";
 
 /// ?1 parked, ?2 class, ?3 partition, ?4 now, ?5 epoch.
 pub(super) const INSERT_PARKED: &str = "with batch as materialized (select \

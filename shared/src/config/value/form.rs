@@ -38,6 +38,15 @@ pub(super) fn extract(text: &str) -> Result<Extract, Wrong> {
     }
 }
 
+pub(super) fn object(text: &str) -> Result<(), Wrong> {
+    match serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(text) {
+        Ok(_) => Ok(()),
+        Err(error) => {
+            Err(Wrong::new(format!("`{}` is not a JSON object: {error}", printable(text))))
+        }
+    }
+}
+
 /// A type, or a prefix of types with `*` at its end and nowhere else.
 pub(super) fn pattern(text: &str) -> Result<(), Wrong> {
     let stem = text.strip_suffix('*').unwrap_or(text);
