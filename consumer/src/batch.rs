@@ -149,8 +149,9 @@ pub struct Batch<'r> {
     pub expected: Offset,
     /// Where it stands afterwards.
     pub target: Offset,
-    /// The timestamp of the last record.
-    pub record_timestamp: Millis,
+    /// The oldest plausible timestamp of its records: the position has passed the records up to it. The
+    /// last one's would be a single clock's word for all that comes behind.
+    pub record_timestamp: Option<Millis>,
     /// To apply: identities differ from one another.
     pub rows: Vec<Row<'r>>,
     /// To park.
@@ -191,12 +192,13 @@ impl<'r> Batch<'r> {
     /// When offsets do not increase: committing such a batch would lose or repeat records.
     pub fn decode(records: &'r [Record], context: &Context<'_>) -> Option<Self> {
         let last = records.last()?;
+        let plausible = |at: &Millis| context.width.bucket(*at, context.now).is_some();
         let mut batch = Self {
             id: context.id,
             epoch: context.epoch,
             expected: context.expected,
             target: last.position.offset.next(),
-            record_timestamp: last.timestamp,
+            record_timestamp: records.iter().map(|one| one.timestamp).filter(plausible).min(),
             rows: Vec::with_capacity(records.len()),
             parked: Vec::new(),
             repeated: 0,

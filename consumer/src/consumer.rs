@@ -31,6 +31,7 @@ use self::moves::Moves;
 use crate::backoff::Backoff;
 use crate::bucket::Width;
 use crate::clocks;
+use crate::expiry;
 use crate::failure::StoreError;
 use crate::load::keep::keep;
 use crate::load::{Load, controller, reporter};
@@ -172,7 +173,7 @@ impl Consumer {
         let mut check = pin!(check(Arc::clone(&self.shared), self.health.clone()));
         let mut clocks = pin!(clocks::watch(Arc::clone(&self.shared)));
         let mut due = pin!(due::watch(Arc::clone(&self.shared)));
-        let _control_loop = self.control_loop();
+        let mut tasks = self.control_loop();
         let mut tick = tokio::time::interval(TICK);
         loop {
             heartbeat.beat();
@@ -188,6 +189,7 @@ impl Consumer {
                 checked = &mut check, if !self.checked && !self.leaving => {
                     checked?;
                     self.checked = true;
+                    tasks.spawn(self.expiry());
                 }
                 Some(request) = self.requests.1.recv() => self.answer(request),
                 Some(moves) = self.moves.1.recv() => self.follow_moves(&moves),
@@ -216,6 +218,13 @@ impl Consumer {
         tasks.spawn(keep("controller", restarts("controller"), control));
         tasks.spawn(moves::watch(Arc::clone(&self.shared), self.moves.0.clone()));
         tasks
+    }
+
+    /// The task that forgets ids; it writes, so the store has to be checked.
+    fn expiry(&self) -> impl Future<Output = Infallible> + Send + use<> {
+        let shared = Arc::clone(&self.shared);
+        let restarts = shared.metrics.load.restarts.with_label_values(&["expiry"]);
+        keep("expiry", restarts, move || expiry::run(Arc::clone(&shared)))
     }
 
     async fn follow(&mut self, change: Change) {

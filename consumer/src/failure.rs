@@ -38,6 +38,11 @@ pub struct StoreError {
 }
 
 impl StoreError {
+    /// A lock could not be had in the time that was given.
+    pub fn is_busy(&self) -> bool {
+        self.code.as_deref() == Some("55P03")
+    }
+
     /// The statement did not answer in time; whether it took effect is unknown.
     pub fn timed_out() -> Self {
         let message = "the database did not answer in time".to_owned();

@@ -16,6 +16,7 @@ pub mod batch;
 pub mod bucket;
 mod clocks;
 mod consumer;
+mod expiry;
 pub mod failure;
 pub mod headers;
 pub mod load;

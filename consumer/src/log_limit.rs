@@ -51,6 +51,8 @@ pub struct LogLimits {
     pub parked: LogLimit,
     /// Ids came again with another payload.
     pub conflict: LogLimit,
+    /// Ids are kept for longer than usual.
+    pub old_ids: LogLimit,
 }
 
 #[cfg(test)]

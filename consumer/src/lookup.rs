@@ -94,6 +94,9 @@ pub enum Fate {
         /// Whether that was everything between the stored positions and the end: where it is false,
         /// a bound was met, and the event may be further on.
         complete: bool,
+        /// Ids of records older than this may be forgotten: such an event may have had its effect.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        forgotten_before_ms: Option<i64>,
     },
 }
 
@@ -190,7 +193,11 @@ impl Lookup {
         }
         Ok(match scan.found {
             Some((position, behind)) => Fate::Pending { position: position.into(), behind },
-            None => Fate::Unknown { scanned: scan.records, complete: scan.complete },
+            None => Fate::Unknown {
+                scanned: scan.records,
+                complete: scan.complete,
+                forgotten_before_ms: self.store.forgotten_before().await?.map(|at| at.0),
+            },
         })
     }
 

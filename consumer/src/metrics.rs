@@ -1,8 +1,11 @@
 //! What the consumer exports. Labels are classes, reasons, stages and partitions: all closed sets.
 
+mod ids;
+
 use prometheus::{GaugeVec, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec};
 use shared::metrics::{COUNT_BUCKETS, Registry, SECONDS_BUCKETS};
 
+pub use self::ids::IdMetrics;
 use crate::load::metrics::LoadMetrics;
 
 /// The families, built once per process and shared by all workers.
@@ -50,6 +53,8 @@ pub struct Metrics {
     pub lag_records: IntGaugeVec,
     /// Lag in time.
     pub lag_seconds: GaugeVec,
+    /// The kept ids'.
+    pub ids: IdMetrics,
     /// The control loop's.
     pub load: LoadMetrics,
 }
@@ -164,6 +169,7 @@ impl Metrics {
                  while the database is away.",
                 partition,
             ),
+            ids: IdMetrics::new(registry),
             load: LoadMetrics::new(registry),
         }
     }

@@ -9,6 +9,8 @@ pub mod postgres;
 mod schema;
 pub mod sqlite;
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use shared::clock::Millis;
 use shared::config::{Backend, ProjectionsConfig};
@@ -83,7 +85,7 @@ pub struct Progress {
     pub owner: String,
     /// When the row last changed.
     pub updated_at: Millis,
-    /// The timestamp of the last record before the position.
+    /// The oldest timestamp of the last batch before the position.
     pub record_timestamp: Option<Millis>,
 }
 
@@ -120,6 +122,39 @@ pub struct Deed {
 /// The owner of a row that an operator has moved and nobody has claimed since begins with it. No
 /// instance is called so: Kafka's names have no colon.
 pub const OPERATOR_PREFIX: &str = "operator: ";
+
+/// A partition's word that everything was applied that the log held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CaughtUp {
+    /// The partition.
+    pub id: PartitionId,
+    /// The claim it is said under.
+    pub epoch: Epoch,
+    /// The position, which was the log's end.
+    pub next: Offset,
+    /// When the log was asked: what it held then is applied.
+    pub at: Millis,
+}
+
+/// What one step of forgetting did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Forgotten {
+    /// Buckets that are gone now.
+    pub buckets: Vec<Bucket>,
+    /// There may be more to do at once.
+    pub more: bool,
+}
+
+/// The buckets of ids there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IdBuckets {
+    /// How many.
+    pub count: u64,
+    /// The oldest.
+    pub oldest: Option<Bucket>,
+    /// The partition whose position has passed the least: the oldest bucket waits for it.
+    pub behind: Option<PartitionId>,
+}
 
 /// Where and when an identity had its effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -341,6 +376,35 @@ impl Store {
             Self::Postgres(store) => store.ensure_buckets(buckets).await,
             Self::Sqlite(_) => Ok(()),
         }
+    }
+
+    /// Keeps what partitions say that were idle. What a writer has moved on since stays as it is.
+    pub async fn caught_up(&self, all: &[CaughtUp]) -> Result<(), StoreError> {
+        each!(self, store => store.caught_up(all).await)
+    }
+
+    /// One step of forgetting ids: drops buckets, or a slice of one, that every position has passed by
+    /// more than a window, and nothing else. On PostgreSQL batches are kept waiting at most `wait`;
+    /// where a lock cannot be had in that time the error says so ([`StoreError::is_busy`]).
+    pub async fn forget_ids(&self, wait: Duration, now: Millis) -> Result<Forgotten, StoreError> {
+        match self {
+            Self::Postgres(store) => store.forget_ids(wait).await,
+            Self::Sqlite(store) => store.forget_ids(now).await,
+        }
+    }
+
+    /// The buckets of ids there are.
+    pub async fn id_buckets(&self, now: Millis) -> Result<IdBuckets, StoreError> {
+        match self {
+            Self::Postgres(store) => store.id_buckets().await,
+            Self::Sqlite(store) => store.id_buckets(now).await,
+        }
+    }
+
+    /// Ids of records before this time may be forgotten: read again, such a record is known only by its
+    /// event's row. `None`: nothing was ever forgotten.
+    pub async fn forgotten_before(&self) -> Result<Option<Millis>, StoreError> {
+        each!(self, store => store.forgotten_before().await)
     }
 
     /// Applies a batch: fence, ids, effects, parked records and position, all or nothing.

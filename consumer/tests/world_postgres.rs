@@ -1,6 +1,8 @@
 //! The suite on a real PostgreSQL, and what only a server can do to a consumer: hold a lock, kill a
 //! backend, lose an answer, refuse DDL. Needs SHOCK_SERVICES: `cargo xtask test` sets it.
 
+#[path = "world_postgres/expiry.rs"]
+mod expiry;
 #[path = "world_postgres/plans.rs"]
 mod plans;
 mod suite;

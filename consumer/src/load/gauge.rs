@@ -284,6 +284,16 @@ impl Gauge {
         }
     }
 
+    /// Where the writer stands, and the log's end, where nothing is left to read as far as is known.
+    pub fn idle(&self) -> Option<(PartitionId, Epoch, Offset, Arc<LogEnd>)> {
+        // The log's own lock is not taken under ours.
+        let (epoch, position, end) = {
+            let state = self.state.lock();
+            (state.epoch?, state.position, state.end.clone()?)
+        };
+        (end.get() <= position).then_some((self.id, epoch, position, end))
+    }
+
     /// The partition stands still until somebody acts.
     pub fn halt(&self) {
         self.state.lock().halted = true;

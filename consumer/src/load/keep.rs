@@ -25,7 +25,7 @@ where
         task.spawn(make());
         if let Some(Err(error)) = task.join_next().await {
             restarts.inc();
-            error!(task = name, %error, "a task of the control loop died, starting it again");
+            error!(task = name, %error, "a task died, starting it again");
         }
         tokio::time::sleep(AGAIN_AFTER).await;
     }

@@ -118,7 +118,7 @@ impl LoadMetrics {
             ),
             restarts: registry.counters(
                 "shock_consumer_control_restarts_total",
-                "Tasks of the control loop that died and were started again. Consumption goes on.",
+                "Tasks of the control loop, and the one that forgets ids, that died and were started again. Consumption goes on.",
                 &["task"],
             ),
         }

@@ -141,10 +141,9 @@ pub fn weigh(
     let reads_again = condition != Condition::BehindLog && aim.to < end;
     match aim.timestamp.filter(|first| reads_again && *first < since) {
         Some(first) if !aim.beyond_window => Err(format!(
-            "the record there is of {}, and the ids of applied events are surely kept only from {} on: \
-             what is older and was applied would be taken for new. With --beyond-window an event whose \
-             row is still in `events` is then parked (refused_by_store), and one whose row is gone has \
-             its effect a second time, as have projections",
+            "the record there is of {}, and the ids of applied events are surely kept only from {} on. \
+             With --beyond-window what is older is known by its row in `events`, and what has no row \
+             there has its effect a second time",
             first.rfc3339(),
             since.rfc3339()
         )),

@@ -7,6 +7,7 @@
 //! `shock_ensure_buckets`; [`PostgresStore::grant`] gives exactly that.
 
 mod columns;
+mod expiry;
 mod lease;
 mod parked;
 mod projections;
@@ -132,7 +133,7 @@ impl PostgresStore {
         }
     }
 
-    /// Gives a role what the running consumer needs, and nothing that makes or drops tables.
+    /// Gives a role what the running consumer needs, and nothing that makes or drops tables at will.
     pub async fn grant(&self, role: &str) -> Result<(), SchemaError> {
         let role = format!("\"{}\"", role.replace('"', "\"\""));
         let schema = &self.schema;
@@ -141,7 +142,8 @@ impl PostgresStore {
              grant select, insert, update on all tables in schema {schema} to {role}; \
              grant delete on {schema}.parked to {role}; \
              revoke update on {schema}.audit from {role}; \
-             grant execute on function {schema}.shock_ensure_buckets to {role}"
+             grant execute on function {schema}.shock_ensure_buckets, {schema}.shock_drop_buckets \
+             to {role}"
         );
         sqlx::raw_sql(AssertSqlSafe(sql)).execute(&self.pool).await?;
         Ok(())
@@ -339,7 +341,7 @@ impl PostgresStore {
             .bind(batch.epoch.0)
             .bind(batch.expected.0)
             .bind(batch.target.0)
-            .bind(batch.record_timestamp.0);
+            .bind(batch.record_timestamp.map(|at| at.0));
         ParkedColumns::of(&batch.parked).bind(EventColumns::of(&batch.rows).bind(query))
     }
 

@@ -3,6 +3,7 @@
 //! WAL with `synchronous=FULL`: a commit that was answered survives the loss of power. Rows go in
 //! as one JSON text per table (`json_each`): a statement per row would cost more than the rows.
 
+mod expiry;
 mod parked;
 mod projections;
 mod relocation;
@@ -240,7 +241,7 @@ impl SqliteStore {
             .bind(batch.expected.0)
             .bind(batch.target.0)
             .bind(now.0)
-            .bind(batch.record_timestamp.0)
+            .bind(batch.record_timestamp.map(|at| at.0))
             .execute(&mut *transaction)
             .await?;
         if fenced.rows_affected() == 0 {

@@ -13,6 +13,7 @@ use shared::{Process, Shutdown};
 
 use super::base::Base;
 pub use super::failures::*;
+pub use super::ids::*;
 pub use super::load::*;
 pub use super::ownership::*;
 pub use super::projections::*;
@@ -299,7 +300,8 @@ pub async fn a_look_up_says_what_became_of_an_event(base: Base) {
         }
         other => panic!("{other:?}"),
     }
-    assert_eq!(find("nowhere").await, Fate::Unknown { scanned: 2, complete: true });
+    let nowhere = Fate::Unknown { scanned: 2, complete: true, forgotten_before_ms: None };
+    assert_eq!(find("nowhere").await, nowhere);
     // A spread tenant's key is another one, and so may its partition be.
     let away = [FIRST, SECOND].into_iter().find(|id| *id != home).expect("two partitions");
     bench.append(away, NOON, "acme/x", r#"{"id":"spread","type":"order.paid"}"#);
@@ -368,6 +370,10 @@ macro_rules! all_cases {
             a_replay_past_the_window_is_refused
             a_move_is_signed_and_names_its_place
             a_store_of_another_window_or_version_is_refused
+            ids_are_forgotten_when_every_position_is_past_them
+            one_clock_that_is_ahead_forgets_nothing
+            an_idle_partition_blocks_nothing_and_one_with_unread_records_does
+            an_idle_word_counts_only_under_its_claim
             what_is_measured_is_told
             a_backlog_is_limited_under_bounded_lag_and_absorbed_under_absorb
             beyond_its_budget_absorb_limits_too

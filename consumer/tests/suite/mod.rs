@@ -6,6 +6,7 @@
 pub mod base;
 pub mod cases;
 mod failures;
+mod ids;
 mod load;
 mod ownership;
 pub mod projections;

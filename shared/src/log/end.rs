@@ -1,6 +1,6 @@
 //! Where a partition's log ends, as seen from outside its reader.
 
-use super::{embedded, kafka, memory};
+use super::{ReadError, embedded, kafka, memory};
 use crate::position::Offset;
 
 /// A look at one partition's end, from [`super::Reader::watch_end`]: whoever measures a writer sees
@@ -22,6 +22,15 @@ impl LogEnd {
             Self::Kafka(end) => end.get(),
             Self::Embedded(end) => end.get(),
             Self::Memory(end) => end.get(),
+        }
+    }
+
+    /// The same, asked of the log itself: what was in it before the question lies before the answer.
+    pub async fn ask(&self) -> Result<Offset, ReadError> {
+        match self {
+            Self::Kafka(end) => end.ask().await,
+            Self::Embedded(end) => Ok(end.get()),
+            Self::Memory(end) => Ok(end.get()),
         }
     }
 }

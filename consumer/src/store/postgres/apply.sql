@@ -5,7 +5,8 @@
 -- into a join, so whatever the statistics say they go through the key.
 with fence as (
     update pipeline.progress
-    set next_offset = $5, updated_at = now(), record_timestamp = $6
+    set next_offset = $5, updated_at = now(),
+        record_timestamp = coalesce($6, record_timestamp)
     where class = $1 and partition = $2 and epoch = $3 and next_offset = $4
     returning 1
 ),
@@ -17,7 +18,14 @@ batch as materialized (
             (select p.payload_digest from pipeline.processed_ids p
              where p.digest = b.digest and p.tenant = b.tenant and p.bucket = b.bucket + 1),
             (select k.payload_digest from pipeline.parked k
-             where k.digest = b.digest and k.tenant = b.tenant)
+             where k.digest = b.digest and k.tenant = b.tenant),
+            -- Where neighbouring ids are forgotten: a record that has its event has had its effect,
+            -- and is read again from long ago.
+            case when b.bucket <= (select i.ids_forgotten_through + 1 from pipeline.pipeline i) then
+                (select b.payload_digest from pipeline.events e
+                 where e.class = $1 and e.partition = $2 and e.log_offset = b.log_offset
+                    and e.tenant = b.tenant and e.source = b.source and e.id = b.id)
+            end
         ) as seen
     from unnest(
         $7::bigint[], $8::bigint[], $9::text[], $10::bytea[], $11::bigint[], $12::bigint[],

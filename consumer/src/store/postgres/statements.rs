@@ -55,6 +55,10 @@ statements! {
     applied: APPLIED,
     parked: PARKED,
     tail: TAIL,
+    caught_up: CAUGHT_UP,
+    drop_buckets: DROP_BUCKETS,
+    id_buckets: ID_BUCKETS,
+    forgotten_before: FORGOTTEN_BEFORE,
 }
 
 /// With the part in it that all statements have which apply events.
@@ -182,3 +186,24 @@ const TAIL: &str = "select e.class, e.partition, e.log_offset, e.tenant, e.sourc
     from pipeline.progress p cross join lateral (select * from pipeline.events l \
       where l.class = p.class and l.partition = p.partition order by l.log_offset desc limit $1) e \
     order by e.applied_at desc, e.log_offset desc limit $1";
+
+/// A row that is locked is being worked: its partition is not idle, and nobody waits for it here.
+const CAUGHT_UP: &str = "with free as (select p.class, p.partition, c.at from pipeline.progress p \
+      join unnest($1::smallint[], $2::integer[], $3::bigint[], $4::bigint[], $5::bigint[]) \
+        as c (class, partition, epoch, next_offset, at) \
+      on p.class = c.class and p.partition = c.partition and p.epoch = c.epoch \
+        and p.next_offset >= c.next_offset \
+      for update of p skip locked) \
+    update pipeline.progress p set caught_up_at = greatest(p.caught_up_at, f.at) from free f \
+    where p.class = f.class and p.partition = f.partition";
+
+const DROP_BUCKETS: &str = "select pipeline.shock_drop_buckets($1, $2)";
+
+/// The slowest partition stands beside: it is the one that buckets wait for.
+const ID_BUCKETS: &str = "select b.count, b.oldest, s.class, s.partition \
+    from (select count(*) as count, min(bucket) as oldest from pipeline.id_buckets) b \
+      left join (select class, partition from pipeline.passed \
+        order by passed_ms nulls first, class, partition limit 1) s on true";
+
+const FORGOTTEN_BEFORE: &str =
+    "select (ids_forgotten_through + 1) * bucket_ms from pipeline.pipeline";

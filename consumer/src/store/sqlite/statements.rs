@@ -18,8 +18,9 @@ pub(super) const RELEASE: &str = "update progress \
     set attempt_from = null, attempt_to = null, attempts = 0 \
     where class = ?1 and partition = ?2 and epoch = ?3";
 
-/// ?1 class, ?2 partition, ?3 epoch, ?4 expected, ?5 target, ?6 now, ?7 the last timestamp.
-pub(super) const FENCE: &str = "update progress set next_offset = ?5, updated_at = ?6, record_timestamp = ?7 \
+/// ?1 class, ?2 partition, ?3 epoch, ?4 expected, ?5 target, ?6 now, ?7 the oldest timestamp.
+pub(super) const FENCE: &str = "update progress set next_offset = ?5, updated_at = ?6, \
+      record_timestamp = coalesce(?7, record_timestamp) \
     where class = ?1 and partition = ?2 and epoch = ?3 and next_offset = ?4";
 
 /// ?1 ids, ?2 class, ?3 partition.
@@ -35,8 +36,10 @@ pub(super) const INSERT_IDS: &str = "with batch as materialized (select \
       and not exists (select 1 from parked k where k.digest = b.digest and k.tenant = b.tenant) \
     on conflict do nothing";
 
-/// ?1 events, ?2 class, ?3 partition, ?4 now. Returns the offsets of the fresh ones. Joined back on the offset, not on the identity: only
-/// the record whose insert made the id has the effect. `cross join` fixes the order of the loops.
+/// ?1 events, ?2 class, ?3 partition, ?4 now. Returns the offsets of the fresh ones. Joined back on the
+/// offset, not on the identity: only the record whose insert made the id has the effect. `cross join`
+/// fixes the order of the loops. A record that has its event has had its effect: it is read again, maybe
+/// from before the ids that are kept.
 pub(super) const INSERT_EVENTS: &str = "with batch as materialized (select \
       json_extract(value, '$[0]') as log_offset, json_extract(value, '$[1]') as bucket, \
       json_extract(value, '$[2]') as tenant, unhex(json_extract(value, '$[3]')) as digest, \
@@ -52,6 +55,9 @@ pub(super) const INSERT_EVENTS: &str = "with batch as materialized (select \
     from batch b cross join processed_ids p \
     where p.bucket = b.bucket and p.digest = b.digest and p.tenant = b.tenant \
       and p.class = ?2 and p.partition = ?3 and p.log_offset = b.log_offset \
+      and not exists (select 1 from events e where e.class = ?2 and e.partition = ?3 \
+        and e.log_offset = b.log_offset \
+        and e.tenant = b.tenant and e.source = b.source and e.id = b.id) \
     returning log_offset";
 
 /// ?1 parked, ?2 class, ?3 partition, ?4 now, ?5 epoch.
@@ -143,3 +149,37 @@ pub(super) const SETTLE: &str = "update parked set \
       tries_left = max(0, tries_left + ?6), attempts = attempts - ?6, \
       reason = coalesce(?7, reason), sqlstate = case when ?7 is null then sqlstate else ?8 end \
     where tenant = ?1 and digest = ?2 and tries_left = ?3 and state = 'parked'";
+
+/// ?1 class, ?2 partition, ?3 epoch, ?4 position, ?5 when.
+pub(super) const CAUGHT_UP: &str = "update progress set caught_up_at = max(coalesce(caught_up_at, ?5), ?5) \
+    where class = ?1 and partition = ?2 and epoch = ?3 and next_offset >= ?4";
+
+/// ?1 now. The oldest bucket where it is due; the rule is PostgreSQL's view due_buckets.
+pub(super) const DUE_BUCKET: &str = "with passed as (select coalesce(max(record_timestamp, caught_up_at), \
+        record_timestamp, caught_up_at) as passed_ms from progress), \
+      slowest as (select min(min(passed_ms), ?1) as passed_ms from passed \
+        having count(*) = count(passed_ms)) \
+    select b.bucket from (select min(bucket) as bucket from processed_ids) b, pipeline p, slowest s \
+    where (b.bucket + 2) * p.bucket_ms + min(p.bucket_ms, 3600000) <= s.passed_ms";
+
+/// ?1 bucket.
+pub(super) const FORGET: &str = "update pipeline \
+    set ids_forgotten_through = max(coalesce(ids_forgotten_through, ?1), ?1)";
+
+/// ?1 bucket, ?2 the slice's size less one. A digest has 16 bytes: one of 17 is behind them all.
+pub(super) const DELETE_SLICE: &str = "delete from processed_ids where bucket = ?1 and digest <= coalesce( \
+    (select digest from processed_ids where bucket = ?1 order by digest, tenant limit 1 offset ?2), \
+    x'ffffffffffffffffffffffffffffffffff')";
+
+/// ?1 now. Steps from bucket to bucket through the key; the slowest partition stands beside.
+pub(super) const ID_BUCKETS: &str = "with recursive b(bucket) as (select min(bucket) from processed_ids \
+      union all select (select min(p.bucket) from processed_ids p where p.bucket > b.bucket) from b \
+        where b.bucket is not null), \
+    s as (select class, partition from progress \
+      order by min(coalesce(max(record_timestamp, caught_up_at), record_timestamp, caught_up_at), ?1) \
+        nulls first, class, partition limit 1) \
+    select (select count(bucket) from b) as count, (select min(bucket) from b) as oldest, \
+      (select class from s) as class, (select partition from s) as partition";
+
+pub(super) const FORGOTTEN_BEFORE: &str =
+    "select (ids_forgotten_through + 1) * bucket_ms from pipeline";

@@ -19,7 +19,7 @@ use super::{native, record};
 use crate::log::{ReadBounds, ReadError, Record};
 use crate::position::{Offset, PartitionId};
 
-/// The longest wait for a partition's bounds, asked only when the position is outside them.
+/// The longest wait for a partition's bounds.
 const RANGE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What a reader and the member's thread share. The thread empties it when the partition goes away:
@@ -147,21 +147,10 @@ impl PartitionReader {
     }
 
     async fn gap(&self) -> ReadError {
-        let (id, wanted, topic) = (self.id, self.next, self.topic.clone());
-        let consumer = Weak::clone(&self.consumer);
-        let asked = tokio::task::spawn_blocking(move || {
-            // Taken where blocking is allowed: whoever drops the last handle closes the consumer.
-            let consumer = consumer.upgrade()?;
-            let topic = topic.to_string_lossy();
-            Some(consumer.fetch_watermarks(&topic, id.partition.as_i32(), RANGE_TIMEOUT))
-        });
-        match asked.await {
-            Ok(None) => ReadError::Revoked,
-            Ok(Some(Ok((low, end)))) => {
-                ReadError::Gap { wanted, low: Offset(low), end: Offset(end) }
-            }
-            Ok(Some(Err(error))) => ReadError::Unavailable(error.to_string()),
-            Err(error) => ReadError::Unavailable(error.to_string()),
+        let wanted = self.next;
+        match range(&self.consumer, &self.topic, self.id).await {
+            Ok((low, end)) => ReadError::Gap { wanted, low, end },
+            Err(error) => error,
         }
     }
 
@@ -208,6 +197,14 @@ impl PartitionEnd {
     pub fn get(&self) -> Offset {
         cached_end(&self.slot, &self.consumer, &self.topic, self.id)
     }
+
+    /// See [`crate::log::LogEnd::ask`].
+    pub async fn ask(&self) -> Result<Offset, ReadError> {
+        if self.slot.queue.lock().is_none() {
+            return Err(ReadError::Revoked);
+        }
+        range(&self.consumer, &self.topic, self.id).await.map(|(_, end)| end)
+    }
 }
 
 impl fmt::Debug for PartitionEnd {
@@ -229,4 +226,25 @@ fn cached_end(
     let cached = consumer
         .and_then(|consumer| native::cached_end(consumer.client(), topic, id.partition.as_i32()));
     Offset(cached.unwrap_or(0))
+}
+
+/// The oldest offset and the end, asked of Kafka.
+async fn range(
+    consumer: &Weak<BaseConsumer<Ownership>>,
+    topic: &CString,
+    id: PartitionId,
+) -> Result<(Offset, Offset), ReadError> {
+    let (consumer, topic) = (Weak::clone(consumer), topic.clone());
+    let asked = tokio::task::spawn_blocking(move || {
+        // Taken where blocking is allowed: whoever drops the last handle closes the consumer.
+        let consumer = consumer.upgrade()?;
+        let topic = topic.to_string_lossy();
+        Some(consumer.fetch_watermarks(&topic, id.partition.as_i32(), RANGE_TIMEOUT))
+    });
+    match asked.await {
+        Ok(None) => Err(ReadError::Revoked),
+        Ok(Some(Ok((low, end)))) => Ok((Offset(low), Offset(end))),
+        Ok(Some(Err(error))) => Err(ReadError::Unavailable(error.to_string())),
+        Err(error) => Err(ReadError::Unavailable(error.to_string())),
+    }
 }
