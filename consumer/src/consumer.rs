@@ -37,6 +37,7 @@ use crate::load::keep::keep;
 use crate::load::{Load, controller, reporter};
 use crate::log_limit::LogLimits;
 use crate::metrics::Metrics;
+use crate::mirror::{self, Mirror};
 use crate::store::postgres::STATEMENT_TIMEOUT;
 use crate::store::{SchemaError, Store};
 use crate::worker::{Due, End, Request, Shared, Worker, due};
@@ -82,6 +83,8 @@ pub struct Consumer {
     workers: JoinSet<End>,
     /// How load is limited; the workers hold the other end.
     control: Reload,
+    /// Where parked rows are mirrored to.
+    mirror: Option<Mirror>,
     /// The store's schema is ours: claims may begin.
     checked: bool,
     leaving: bool,
@@ -154,9 +157,16 @@ impl Consumer {
             partitions: HashMap::new(),
             workers: JoinSet::new(),
             control: Reload(control),
+            mirror: None,
             checked: false,
             leaving: false,
         }
+    }
+
+    /// Mirrors what is parked, too.
+    pub fn mirrored(mut self, mirror: Mirror) -> Self {
+        self.mirror = Some(mirror);
+        self
     }
 
     /// What replaces the configuration of a consumer that runs.
@@ -190,6 +200,9 @@ impl Consumer {
                     checked?;
                     self.checked = true;
                     tasks.spawn(self.expiry());
+                    if let Some(mirror) = self.mirror.take() {
+                        tasks.spawn(self.relay(mirror));
+                    }
                 }
                 Some(request) = self.requests.1.recv() => self.answer(request),
                 Some(moves) = self.moves.1.recv() => self.follow_moves(&moves),
@@ -225,6 +238,13 @@ impl Consumer {
         let shared = Arc::clone(&self.shared);
         let restarts = shared.metrics.load.restarts.with_label_values(&["expiry"]);
         keep("expiry", restarts, move || expiry::run(Arc::clone(&shared)))
+    }
+
+    /// The task that copies parked rows; it writes, so the store has to be checked.
+    fn relay(&self, mirror: Mirror) -> impl Future<Output = Infallible> + Send + use<> {
+        let shared = Arc::clone(&self.shared);
+        let restarts = shared.metrics.load.restarts.with_label_values(&["mirror"]);
+        keep("mirror", restarts, move || mirror::run(Arc::clone(&shared), mirror.clone()))
     }
 
     async fn follow(&mut self, change: Change) {

@@ -7,15 +7,18 @@
 //! partition as the log assigns them. [`resolution`] decides what a refused or unanswered commit
 //! means; [`failure`] what a database error means. [`load`] measures the workers, tells the limits that
 //! follow from it, and makes lower classes give way. [`lookup`] answers what became of an event.
+//! [`dlq`] lets an operator see, redrive and drop what is parked; [`mirror`] copies it to the DLQ topic.
 //!
 //! The truth about a partition is its progress row in the [`store`], never the log's own offset.
-//! Nothing in this crate speaks HTTP to producers or writes to the log.
+//! Nothing in this crate speaks HTTP to producers or writes to the log: the one topic that [`mirror`]
+//! writes is beside it, and nothing here reads it.
 
 pub mod backoff;
 pub mod batch;
 pub mod bucket;
 mod clocks;
 mod consumer;
+pub mod dlq;
 mod expiry;
 pub mod failure;
 pub mod headers;
@@ -23,6 +26,7 @@ pub mod load;
 pub mod log_limit;
 pub mod lookup;
 pub mod metrics;
+pub mod mirror;
 pub mod projection;
 pub mod recovery;
 pub mod resolution;

@@ -7,6 +7,7 @@ use shared::metrics::{COUNT_BUCKETS, Registry, SECONDS_BUCKETS};
 
 pub use self::ids::IdMetrics;
 use crate::load::metrics::LoadMetrics;
+use crate::mirror::MirrorMetrics;
 
 /// The families, built once per process and shared by all workers.
 #[derive(Clone, Debug)]
@@ -57,6 +58,8 @@ pub struct Metrics {
     pub ids: IdMetrics,
     /// The control loop's.
     pub load: LoadMetrics,
+    /// The relay's to the DLQ topic.
+    pub mirror: MirrorMetrics,
 }
 
 impl Metrics {
@@ -171,6 +174,7 @@ impl Metrics {
             ),
             ids: IdMetrics::new(registry),
             load: LoadMetrics::new(registry),
+            mirror: MirrorMetrics::new(registry),
         }
     }
 }

@@ -5,6 +5,7 @@
 //! two pipelines on one server share nothing that could be confused. Nothing here retries: errors
 //! come back with what they mean ([`crate::failure`]), and the worker decides.
 
+pub mod dlq;
 pub mod postgres;
 mod schema;
 pub mod sqlite;

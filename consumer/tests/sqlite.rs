@@ -1,5 +1,7 @@
-//! The suite on SQLite.
+//! The suite on SQLite, and parked rows over HTTP.
 
+#[path = "sqlite/routes.rs"]
+mod routes;
 #[expect(dead_code, reason = "the other store's half is used by the other test")]
 mod suite;
 

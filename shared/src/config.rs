@@ -326,6 +326,8 @@ pub struct ConsumerConfig {
     pub drain_timeout: Duration,
     /// The most records/s that one partition's writer applies; none: as fast as it goes.
     pub rate_per_s_max: Option<NonZeroU32>,
+    /// Whether parked records are copied to the DLQ topic.
+    pub dlq_mirror: bool,
     /// How far our clock may be from the database's.
     pub clock_skew_max: Duration,
     /// How load is limited.

@@ -1,5 +1,6 @@
 //! The command line: names, help and defaults. It decides nothing.
 
+mod dlq;
 mod positions;
 
 use std::net::SocketAddr;
@@ -7,6 +8,7 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
+pub use self::dlq::{DlqActOptions, DlqCommand, DlqFilterOptions};
 pub use self::positions::{RecoverOptions, ReplayOptions, SignedOptions};
 
 /// Absorbs bursts of events in front of a slow database: 202 once the log has them, one effect each.
@@ -177,6 +179,9 @@ pub enum CtlCommand {
     /// Find out what became of events.
     #[command(subcommand)]
     Events(EventsCommand),
+    /// See what is parked, and let it be tried again.
+    #[command(subcommand)]
+    Dlq(DlqCommand),
     /// Make keys for producers.
     #[command(subcommand)]
     Key(KeyCommand),

@@ -4,11 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use consumer::bucket::Width;
+use consumer::dlq::{self, Dlq};
+use consumer::mirror::Mirror;
 use consumer::store::SchemaError;
 use consumer::{Consumer, Lookup, Recovery, Store, lookup, recovery};
 use shared::config::{Backend, Config, Loaded, Purpose, Sources};
-use shared::log::kafka::Group;
-use shared::log::{Scanner, Subscription, kafka};
+use shared::log::kafka::{DeadLetterTopic, Group, KafkaConfig};
+use shared::log::{DeadLetters, Scanner, Subscription, kafka};
+use shared::position::Class;
 use shared::{Process, Shutdown, admin, plane};
 
 use crate::cli::ConfigOptions;
@@ -40,6 +43,7 @@ async fn serve(loaded: Loaded, sources: Sources) -> anyhow::Result<()> {
     let admin = port::admin(config.admin_listen).await?;
     output::announce("admin", &format!("http://{}", admin.local_addr()?))?;
 
+    let parked = Dlq::new(store.clone(), process.clock.clone());
     let scanner = kafka::Scanner::connect(kafka, &config.consumer.pipeline)?;
     let scanner = Arc::new(Scanner::Kafka(scanner));
     let width = Width::of_window(config.consumer.dedupe_window);
@@ -53,6 +57,10 @@ async fn serve(loaded: Loaded, sources: Sources) -> anyhow::Result<()> {
         config.router.clone(),
         &process,
     );
+    let consumer = match config.consumer.dlq_mirror {
+        true => consumer.mirrored(mirror(kafka)?),
+        false => consumer,
+    };
     let replaced = consumer.reload();
     let apply = move |config: Config| {
         replaced.apply(&config.consumer.control);
@@ -63,6 +71,7 @@ async fn serve(loaded: Loaded, sources: Sources) -> anyhow::Result<()> {
         .merge(status.routes())
         .merge(lookup::routes(lookup))
         .merge(recovery::routes(recovery))
+        .merge(dlq::routes(parked))
         .merge(plane::routes::routes(process.plane.clone(), config.router.clone()));
     // The admin port outlives the drain: its last scrape tells what happened.
     let drained = Shutdown::new();
@@ -83,6 +92,13 @@ async fn open(config: &Config) -> anyhow::Result<Store> {
         Ok(Err(error @ SchemaError::Projection(_))) => Err(wrong(error).into()),
         _ => Ok(store),
     }
+}
+
+/// Where parked records are copied to.
+fn mirror(kafka: &KafkaConfig) -> anyhow::Result<Mirror> {
+    let topic = DeadLetterTopic::start(kafka)?;
+    let topics = Class::ALL.map(|class| kafka.topic(class));
+    Ok(Mirror::new(DeadLetters::Kafka(topic), topics, env!("CARGO_PKG_VERSION")))
 }
 
 /// The sources that a look-up by id tries when none is named.

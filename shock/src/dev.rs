@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use consumer::bucket::Width;
+use consumer::dlq::{self, Dlq};
 use consumer::store::SchemaError;
 use consumer::{Consumer, Lookup, Recovery, Store, lookup, recovery};
 use ingress::Ingress;
@@ -69,6 +70,7 @@ async fn serve(loaded: Loaded, sources: Sources) -> anyhow::Result<()> {
         &process,
     );
     let status = follow(loaded, sources, (&ingress, &consumer), &key, &registry)?;
+    let parked = Dlq::new(store.clone(), process.clock.clone());
     let scanner = Arc::new(Scanner::Embedded(log));
     let width = Width::of_window(config.consumer.dedupe_window);
     let recovery = Recovery::new(store.clone(), Arc::clone(&scanner), config.router.clone(), width);
@@ -81,6 +83,7 @@ async fn serve(loaded: Loaded, sources: Sources) -> anyhow::Result<()> {
         .merge(status.routes())
         .merge(lookup::routes(lookup))
         .merge(recovery::routes(recovery))
+        .merge(dlq::routes(parked))
         .merge(plane::routes::routes(process.plane.clone(), config.router.clone()));
     let admin = tokio::spawn(admin::serve(admin, routes, drained.clone()));
     let applying = tokio::spawn({

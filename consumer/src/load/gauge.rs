@@ -214,6 +214,11 @@ pub struct Reading {
 }
 
 impl Gauge {
+    /// Which partition's.
+    pub fn id(&self) -> PartitionId {
+        self.id
+    }
+
     /// The partition is ours, from `next` on.
     pub fn claimed(&self, epoch: Epoch, next: Offset) {
         let mut state = self.state.lock();

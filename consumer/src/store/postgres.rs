@@ -7,6 +7,7 @@
 //! `shock_ensure_buckets`; [`PostgresStore::grant`] gives exactly that.
 
 mod columns;
+mod dlq;
 mod expiry;
 mod lease;
 mod parked;

@@ -3,6 +3,7 @@
 //! WAL with `synchronous=FULL`: a commit that was answered survives the loss of power. Rows go in
 //! as one JSON text per table (`json_each`): a statement per row would cost more than the rows.
 
+mod dlq;
 mod expiry;
 mod parked;
 mod projections;

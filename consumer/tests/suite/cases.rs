@@ -12,6 +12,7 @@ use shared::tenant::TenantId;
 use shared::{Process, Shutdown};
 
 use super::base::Base;
+pub use super::dlq::*;
 pub use super::failures::*;
 pub use super::ids::*;
 pub use super::load::*;
@@ -395,6 +396,12 @@ macro_rules! all_cases {
             what_a_projection_refuses_is_parked
             a_projection_that_broke_halts_and_is_named
             a_projection_that_is_not_right_is_refused_at_start
+            what_is_parked_is_listed_and_shown
+            what_is_redriven_is_due_in_its_order_and_audited
+            what_is_dropped_stays_dropped_until_somebody_says_so
+            an_action_says_what_it_is_about_and_who_asks
+            an_action_goes_on_from_its_cursor
+            what_is_parked_is_mirrored_once_for_each_state
         }
     };
 }

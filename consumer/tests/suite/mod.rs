@@ -5,6 +5,7 @@
 
 pub mod base;
 pub mod cases;
+mod dlq;
 mod failures;
 mod ids;
 mod load;
@@ -83,6 +84,7 @@ impl Bench {
                 parked_retry_factor: 1,
                 drain_timeout: Duration::from_secs(5),
                 rate_per_s_max: None,
+                dlq_mirror: true,
                 // The cases stand at a time of their own; a database goes by the real one.
                 clock_skew_max: Duration::MAX,
                 control: ControlConfig::default(),

@@ -301,6 +301,7 @@ impl Cluster {
             "-clock",
             "-control.state",
             "-control.live",
+            "-dlq",
         ]
         .map(|name| format!("{}{name}", self.topics.prefix));
         let names: Vec<&str> = names.iter().map(String::as_str).collect();

@@ -237,6 +237,7 @@ fn consumer(settings: &Settings, sources: &Sources, control: ControlConfig) -> C
         parked_retry_factor: integer(settings, "consumer.parked_retry_factor"),
         drain_timeout: milliseconds(settings, "consumer.drain_timeout_ms"),
         rate_per_s_max: NonZeroU32::new(integer(settings, "consumer.rate_per_s_max")),
+        dlq_mirror: boolean(settings, "consumer.dlq_mirror"),
         clock_skew_max: milliseconds(settings, "clock.skew_ms_max"),
         control,
     }
@@ -326,6 +327,11 @@ pub(super) fn decimal(settings: &Settings, path: &str) -> Option<f64> {
         Some(Value::Decimal(number)) => Some(*number),
         _ => None,
     }
+}
+
+/// Yes or no; no where nothing is said.
+pub(super) fn boolean(settings: &Settings, path: &str) -> bool {
+    matches!(settings.value(path), Some(Value::Boolean(true)))
 }
 
 /// A wait whose key has a default.

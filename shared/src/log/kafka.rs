@@ -2,13 +2,15 @@
 //!
 //! One idempotent [`Producer`] per process writes; a [`Group`] member reads under cooperative
 //! rebalancing, one queue per partition; a [`Scanner`] looks without a group; [`topics`] compares and
-//! creates topics; `ControlTopics` carries the control plane. Nothing here re-sends an event, moves a
-//! position that does not fit, or changes a topic that exists. Kafka's committed offsets are written as a mirror and decide nothing but where
-//! a partition begins that no database has a position for.
+//! creates topics; `ControlTopics` carries the control plane; a [`DeadLetterTopic`] takes copies of what
+//! is parked. Nothing here re-sends an event, moves a position that does not fit, or changes a topic
+//! that exists. Kafka's committed offsets are written as a mirror and decide nothing but where a
+//! partition begins that no database has a position for.
 
 mod breaker;
 mod clock_probe;
 mod control_topics;
+mod dead_letters;
 mod delivery;
 mod fitness;
 mod group;
@@ -36,6 +38,7 @@ use std::fmt;
 
 pub use self::clock_probe::ClockProbe;
 pub(crate) use self::control_topics::{ControlRecord, ControlTopics, Unsent};
+pub use self::dead_letters::DeadLetterTopic;
 pub use self::group::Group;
 pub use self::metrics::ProducerMetrics;
 pub use self::producer::Producer;
@@ -55,6 +58,9 @@ const LIVE_SEGMENT_MS: u64 = 600_000;
 
 /// The largest word of the control plane: some thousand partitions'.
 pub const CONTROL_BYTES_MAX: u32 = 1_048_576;
+
+/// Room for what a copy says about its record: names of tenant, source, id and type among it.
+const DLQ_HEADERS_BYTES: u32 = 65_536;
 
 const DAY_MS: u64 = 86_400_000;
 
@@ -155,6 +161,24 @@ impl KafkaConfig {
         }
     }
 
+    /// The name of the topic of copies of what is parked ([`DeadLetterTopic`]).
+    pub fn dlq_topic(&self) -> String {
+        format!("{}-dlq", self.topic_prefix)
+    }
+
+    /// What it has to be: as durable and as long kept as the class `transactional`, in one partition,
+    /// so that the copies stand in the order in which they were made. Its retention counts from
+    /// then: the record's own time may be long ago.
+    pub fn dlq_spec(&self) -> TopicSpec {
+        let largest = self.topics.iter().map(|topic| topic.message_bytes_max).max();
+        TopicSpec {
+            partitions: 1,
+            message_bytes_max: largest.unwrap_or_default().saturating_add(DLQ_HEADERS_BYTES),
+            timestamps: Timestamps::LogAppend,
+            ..*self.spec(Class::Transactional)
+        }
+    }
+
     /// All topics and what they have to be: the classes', highest priority first, then the others.
     fn wanted_topics(&self) -> Vec<(String, TopicSpec)> {
         let mut wanted: Vec<_> =
@@ -163,6 +187,7 @@ impl KafkaConfig {
             (self.clock_topic(), self.clock_spec()),
             (self.control_state_topic(), self.control_state_spec()),
             (self.control_live_topic(), self.control_live_spec()),
+            (self.dlq_topic(), self.dlq_spec()),
         ]);
         wanted
     }

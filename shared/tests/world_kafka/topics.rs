@@ -12,11 +12,16 @@ async fn the_missing_are_created_and_what_differs_is_only_said() {
     let plan = topics::plan(&config).await.expect("kafka answers");
     let (classes, others) = plan.topics.split_at(3);
     assert!(classes.iter().all(|it| it.action == Action::Create(config.topics[0])), "{plan}");
-    let specs = [config.clock_spec(), config.control_state_spec(), config.control_live_spec()];
+    let specs = [
+        config.clock_spec(),
+        config.control_state_spec(),
+        config.control_live_spec(),
+        config.dlq_spec(),
+    ];
     let wanted = specs.map(Action::Create);
     assert!(others.iter().map(|it| &it.action).eq(&wanted), "{plan}");
     let applied = topics::apply(&config, &plan).await.expect("kafka creates");
-    assert_eq!(applied.created.len(), 6);
+    assert_eq!(applied.created.len(), 7);
     assert!(applied.plan.fits(), "{}", applied.plan);
     let again = topics::apply(&config, &plan).await.expect("what is there is left alone");
     assert_eq!((again.created, again.plan.fits()), (Vec::new(), true));

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::projections;
+use super::{dlq, projections};
 use crate::projection::Projections;
 
 /// Declares them once: what asks for all of them (the test that reads their plans) misses none.
@@ -59,6 +59,14 @@ statements! {
     drop_buckets: DROP_BUCKETS,
     id_buckets: ID_BUCKETS,
     forgotten_before: FORGOTTEN_BEFORE,
+    parked_in: dlq::PARKED_IN,
+    parked_records: dlq::PARKED_RECORDS,
+    redrive: dlq::REDRIVE,
+    drop_parked: dlq::DROP_PARKED,
+    audit: dlq::AUDIT,
+    unmirrored: dlq::UNMIRRORED,
+    unmirrored_count: dlq::UNMIRRORED_COUNT,
+    mirrored: dlq::MIRRORED,
 }
 
 /// With the part in it that all statements have which apply events.

@@ -541,6 +541,12 @@ pub static KEYS: &[Key] = &[
         "The most records per second that one partition's writer applies: what protects a database that others need, too. 0 = as fast as it goes. Batches are then kept so small that one lasts a quarter of a second.",
     ),
     key(
+        "consumer.dlq_mirror",
+        Kind::Boolean,
+        "true",
+        "Whether what is parked is copied to the topic PREFIX-dlq, too, for whoever watches Kafka. The table is the truth either way, and `shock dev` has no such topic.",
+    ),
+    key(
         "control.enforcement",
         Kind::Name(&["enforce", "shadow", "off"]),
         "enforce",

@@ -284,6 +284,29 @@ pub(super) fn control_change(config: &KafkaConfig) -> Result<ClientConfig, Kafka
     Ok(client)
 }
 
+/// Settings of the producer of the DLQ topic: a page of copies at a time, each waited for.
+pub(super) fn dead_letters(config: &KafkaConfig) -> Result<ClientConfig, KafkaError> {
+    let largest = config.dlq_spec().message_bytes_max;
+    let mut client = common(config, "dlq");
+    client
+        .set("compression.type", "lz4")
+        .set("request.timeout.ms", "5000")
+        .set("retry.backoff.ms", "100");
+    pass_through(&mut client, config)?;
+    client
+        // What one page holds travels together.
+        .set("linger.ms", "5")
+        .set("acks", "all")
+        // At least once is all that a mirror promises, and an idempotent producer could end for good.
+        .set("enable.idempotence", "false")
+        // Copies stand in their order.
+        .set("max.in.flight.requests.per.connection", "1")
+        .set("message.timeout.ms", MESSAGE_TIMEOUT_MS.to_string())
+        .set("message.max.bytes", largest.clamp(1_000, 1_000_000_000).to_string())
+        .set("allow.auto.create.topics", "false");
+    Ok(client)
+}
+
 fn common(config: &KafkaConfig, name: &str) -> ClientConfig {
     let mut client = ClientConfig::new();
     client
@@ -384,6 +407,7 @@ mod tests {
             control_reader(&config).expect("ok"),
             control_words(&config).expect("ok"),
             control_change(&config).expect("ok"),
+            dead_letters(&config).expect("ok"),
         ] {
             client.create_native_config().expect("librdkafka takes every option");
         }

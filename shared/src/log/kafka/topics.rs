@@ -23,8 +23,8 @@ const SEEN_INTERVAL: Duration = Duration::from_millis(100);
 /// What is to be done about each class's topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
-    /// One per class, highest priority first, the one that tells the brokers' time, and the control
-    /// plane's two.
+    /// One per class, highest priority first, the one that tells the brokers' time, the control
+    /// plane's two, and the one of what is parked.
     pub topics: Vec<PlannedTopic>,
 }
 
