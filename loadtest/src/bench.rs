@@ -3,6 +3,7 @@
 //! Figures of different machines cannot be compared, ratios can. Every bench prints a table and
 //! writes `target/bench/NAME.json` through [`report::Report`].
 
+pub mod consumer;
 pub mod control;
 pub mod cpu;
 pub mod exposition;

@@ -60,6 +60,8 @@ enum BenchCommand {
     Way(WayOptions),
     /// The ingress beside bare hyper and a plain handler: CPU, latency, memory.
     Ingress(IngressOptions),
+    /// The consumer beside the bare statement: rates, CPU, takeover, memory.
+    Consumer(ConsumerOptions),
     /// The control loop: a spike against writers of a set capacity, once for each way of limiting.
     Control(ControlOptions),
 }
@@ -129,6 +131,22 @@ struct IngressOptions {
 }
 
 #[derive(Args, Debug)]
+struct ConsumerOptions {
+    /// services.json of `cargo xtask services up`.
+    #[arg(long, value_name = "FILE")]
+    services: PathBuf,
+    /// What to measure.
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "one,four,takeover,memory")]
+    parts: Vec<bench::consumer::Part>,
+    /// Counted rounds; of rates one more warms up.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
+    rounds: u32,
+    /// Where consumer.json goes.
+    #[arg(long, value_name = "DIR", default_value = "target/bench")]
+    out: PathBuf,
+}
+
+#[derive(Args, Debug)]
 struct ControlOptions {
     /// services.json of `cargo xtask services up`.
     #[arg(long, value_name = "FILE")]
@@ -182,6 +200,7 @@ fn main() -> ExitCode {
             Command::Github(options) => play(&options).await,
             Command::Bench(BenchCommand::Way(options)) => way(&options).await,
             Command::Bench(BenchCommand::Ingress(options)) => ingress(&options).await,
+            Command::Bench(BenchCommand::Consumer(options)) => consumer(&options).await,
             Command::Bench(BenchCommand::Control(options)) => control(options).await,
             Command::Bare { listen } => serve_bare(listen).await,
             Command::Plain { listen, config, set } => serve_plain(listen, config, set).await,
@@ -235,6 +254,16 @@ async fn ingress(options: &IngressOptions) -> anyhow::Result<()> {
     let dir = run_dir()?;
     let services = Services::read(&options.services)?;
     let report = bench::ingress::run(&dir, &services, &options.parts, options.rounds).await;
+    let report = report.with_context(|| format!("logs: {}", dir.display()))?;
+    let path = report.write(&options.out)?;
+    say(&format!("{report}written to {}", path.display()));
+    std::fs::remove_dir_all(&dir).with_context(|| dir.display().to_string())
+}
+
+async fn consumer(options: &ConsumerOptions) -> anyhow::Result<()> {
+    let dir = run_dir()?;
+    let services = Services::read(&options.services)?;
+    let report = bench::consumer::run(&dir, &services, &options.parts, options.rounds).await;
     let report = report.with_context(|| format!("logs: {}", dir.display()))?;
     let path = report.write(&options.out)?;
     say(&format!("{report}written to {}", path.display()));

@@ -214,6 +214,15 @@ impl Cluster {
         Ok(())
     }
 
+    /// Waits until a consumer ended by itself, behind a signal; it has to end with code 0.
+    pub async fn consumer_ended(&mut self, index: usize) -> anyhow::Result<()> {
+        let member = self.consumers[index].take();
+        let mut member = member.with_context(|| format!("consumer {index} is not running"))?;
+        let status = member.process.ended().await?;
+        ensure!(status.success(), "consumer {index} ended with {status}");
+        Ok(())
+    }
+
     /// The ingress's process.
     pub fn ingress(&self) -> anyhow::Result<&Process> {
         self.ingress_member().map(|member| &member.process)
