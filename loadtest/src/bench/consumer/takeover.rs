@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -17,15 +16,16 @@ use crate::records::Topics;
 use crate::services::Services;
 use crate::wait::{Seen, wait_until};
 
+/// Of each class: which of them a member gets is the group's affair.
 const PARTITIONS: u32 = 4;
+/// So many of all of them go on under the owner before it ends.
+const OWNED_MIN: usize = 3;
 /// Between two events of a partition.
 const FEED_EVERY: Duration = Duration::from_millis(5);
 const DEADLINE: Duration = Duration::from_secs(60);
 /// The deployment's session time-out of 3 s, and what comes on top of it.
 const KILLED_S: f64 = 5.0;
 const STOPPED_S: f64 = 1.0;
-/// The number of transactional in the tables.
-const CLASS: i16 = 1;
 
 /// Measures both, several times.
 pub async fn measure(
@@ -51,7 +51,7 @@ pub async fn measure(
         stopped.push(taken_over(&mut scene, &victims, began).await?);
         scene.cluster.consumer_ended(0).await?;
     }
-    stop.store(true, Ordering::Relaxed);
+    drop(stop);
     feeding.await.context("the feed")??;
     let reach = |seconds| Some((Direction::AtMost, seconds));
     let name = "from SIGKILL of an owner to its successor's first effect";
@@ -67,10 +67,10 @@ async fn owned(scene: &mut Scene) -> anyhow::Result<Progress> {
     let mut claimed = BTreeMap::new();
     wait_until("consumer 0 to own some partitions", DEADLINE, async || {
         let mut owned = scene.progress().await?;
-        owned.retain(|(class, _), (owner, _)| *class == CLASS && owner == "consumer-0");
+        owned.retain(|_, (owner, _)| owner == "consumer-0");
         let mut advanced = owned.clone();
         advanced.retain(|id, (_, next)| *claimed.entry(*id).or_insert(*next) < *next);
-        let enough = advanced.len() >= PARTITIONS as usize / 2;
+        let enough = advanced.len() >= OWNED_MIN;
         Ok(if enough { Seen::There(advanced) } else { Seen::NotYet(format!("{owned:?}")) })
     })
     .await
@@ -92,19 +92,17 @@ async fn taken_over(scene: &mut Scene, victims: &Progress, began: Instant) -> an
     .await
 }
 
-/// Events for every partition until it is told to stop.
-fn trickle(topics: Topics) -> (Arc<AtomicBool>, JoinHandle<anyhow::Result<()>>) {
-    let stop = Arc::new(AtomicBool::new(false));
-    let stopped = Arc::clone(&stop);
+/// Events for every partition until the sender is gone.
+fn trickle(topics: Topics) -> (Sender<()>, JoinHandle<anyhow::Result<()>>) {
+    let (stop, stopped) = channel();
     let feeding = tokio::task::spawn_blocking(move || {
-        let writer = Writer::open(&topics, Class::Transactional, PARTITIONS)?;
+        let open = |class| Writer::open(&topics, class, PARTITIONS);
+        let writers: Vec<_> = Class::ALL.into_iter().map(open).collect::<Result<_, _>>()?;
         let feed = Feed::of(PARTITIONS, u64::MAX, 0);
-        for number in 0.. {
-            if stopped.load(Ordering::Relaxed) {
-                break;
-            }
-            writer.write(&feed, number)?;
-            std::thread::sleep(FEED_EVERY);
+        let mut number = 0;
+        while stopped.recv_timeout(FEED_EVERY) == Err(RecvTimeoutError::Timeout) {
+            writers.iter().try_for_each(|writer| writer.write(&feed, number))?;
+            number += 1;
         }
         Ok(())
     });
