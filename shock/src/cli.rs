@@ -185,7 +185,7 @@ pub enum CtlCommand {
     Events(EventsCommand),
     /// See what is parked, and let it be tried again.
     #[command(subcommand)]
-    Dlq(DlqCommand),
+    Dlq(Box<DlqCommand>),
     /// Make keys for producers.
     #[command(subcommand)]
     Key(KeyCommand),

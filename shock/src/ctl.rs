@@ -21,7 +21,7 @@ pub fn run(command: CtlCommand) -> anyhow::Result<()> {
         CtlCommand::Topics(command) => topics::run(&command),
         CtlCommand::Migrate(options) => migrate::run(&options),
         CtlCommand::Events(command) => events::run(command),
-        CtlCommand::Dlq(command) => dlq::run(command),
+        CtlCommand::Dlq(command) => dlq::run(*command),
         CtlCommand::Key(command) => key::run(&command),
         CtlCommand::Limits(command) => limits::run(command),
         CtlCommand::Mode(command) => mode::run(command),
