@@ -34,10 +34,6 @@ pub enum LogFormat {
 
 /// The subcommands.
 #[derive(Debug, Subcommand)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "there is one of it, for as long as the process lives"
-)]
 pub enum Command {
     /// Everything in one process, without any service: embedded log, SQLite, ingress and consumer.
     Dev(DevOptions),
