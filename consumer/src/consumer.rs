@@ -54,6 +54,10 @@ const TICK: Duration = Duration::from_secs(1);
 const CLAIM_PAUSE_DRAINS: u32 = 3;
 const DRAIN_MIN: Duration = Duration::from_secs(1);
 
+/// Every reason of a halt, as its metric names it.
+const HALT_REASONS: [&str; 7] =
+    ["log_gap", "statement", "progress_vanished", "unparkable", "poison", "poison_storm", "panic"];
+
 /// Why the consumer cannot run.
 #[derive(Debug, thiserror::Error)]
 pub enum ConsumerError {
@@ -414,7 +418,7 @@ impl Consumer {
     fn forget(&self, id: PartitionId) {
         self.shared.load.gauges.forget(id);
         let number = id.partition.0.to_string();
-        for reason in ["log_gap", "statement", "progress_vanished", "unparkable", "panic"] {
+        for reason in HALT_REASONS {
             // Not set for most reasons, and that is no error.
             let _ = self.shared.metrics.halted.remove_label_values(&[
                 id.class.name(),

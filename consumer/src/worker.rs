@@ -12,6 +12,7 @@ mod end;
 mod observe;
 mod parked;
 mod request;
+mod storm;
 mod suspicion;
 mod turn;
 
@@ -21,7 +22,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use shared::clock::{Clock, Millis};
-use shared::config::{ConsumerConfig, ControlConfig};
+use shared::config::{ConsumerConfig, ControlConfig, OnPoison};
 use shared::health::Heartbeat;
 use shared::log::{ReadBounds, ReadError, Reader, Record};
 use shared::position::{Epoch, Offset, PartitionId};
@@ -36,6 +37,7 @@ use self::due::Flag;
 pub use self::end::{End, Halt};
 use self::parked::Pace;
 pub use self::request::Request;
+use self::storm::Storm;
 use self::suspicion::Suspicion;
 use self::turn::Turn;
 use crate::backoff::Backoff;
@@ -115,6 +117,7 @@ pub struct Worker {
     due: Arc<Flag>,
     pace: Pace,
     suspicion: Suspicion,
+    storm: Storm,
     /// The claim, while the position has not moved since.
     unmoved: Option<Epoch>,
 }
@@ -147,6 +150,7 @@ impl Worker {
             due: shared.due.open(id),
             pace: Pace::new(),
             suspicion: Suspicion::default(),
+            storm: Storm::new(&shared.config),
             unmoved: None,
             shared,
         }
@@ -201,22 +205,18 @@ impl Worker {
             let started = Instant::now();
             let take = self.suspicion.take(bisect.take(records.len()));
             let alone = self.suspect(claim, &records[..take], &mut bisect).await?;
-            let Some(batch) = Batch::decode(
-                &records[..take],
-                &Context {
-                    id: self.id,
-                    epoch: claim.epoch,
-                    expected: claim.next,
-                    width: self.shared.width,
-                    now: self.shared.clock.now(),
-                    router: &self.shared.router,
-                    refused: bisect.refused(),
-                },
-            ) else {
+            let Some(batch) = self.decode(&records[..take], claim, &bisect) else {
                 self.replayed(take);
                 records.drain(..take);
                 continue;
             };
+            if let Some(poison) = self.weigh(&batch)? {
+                // What stands before it is applied; then it is the first, and the partition halts.
+                let good = records.partition_point(|record| record.position.offset < poison);
+                drop(batch);
+                bisect.limit(good);
+                continue;
+            }
             self.decoded(started, &batch);
 
             let started = Instant::now();
@@ -224,6 +224,7 @@ impl Worker {
             match self.commit(&batch).await? {
                 Verdict::Committed(applied) => {
                     claim.next = batch.target;
+                    self.storm.add(batch.records(), batch.parked.len());
                     reader.mirror(claim.next);
                     self.committed(started, &batch, applied, reader.end());
                     drop(batch);
@@ -272,6 +273,44 @@ impl Worker {
                     records.clear();
                     bisect = self.bisect();
                 }
+            }
+        }
+    }
+
+    fn decode<'r>(
+        &self,
+        records: &'r [Record],
+        claim: Stored,
+        bisect: &Bisect,
+    ) -> Option<Batch<'r>> {
+        let context = Context {
+            id: self.id,
+            epoch: claim.epoch,
+            expected: claim.next,
+            width: self.shared.width,
+            now: self.shared.clock.now(),
+            router: &self.shared.router,
+            refused: bisect.refused(),
+        };
+        Batch::decode(records, &context)
+    }
+
+    /// Whether what is to be parked of a batch may be parked. Where the partition has to halt for a
+    /// record, and others of the batch stand before it, its offset.
+    fn weigh(&self, batch: &Batch<'_>) -> Result<Option<Offset>, End> {
+        let Some(first) = batch.parked.first() else { return Ok(None) };
+        let (offset, reason) = (first.record.position.offset, first.poison.reason());
+        if self.shared.config.on_poison == OnPoison::Halt {
+            let applied = batch.rows.first().map(|row| row.record.position.offset);
+            return match applied {
+                Some(applied) if applied < offset => Ok(Some(offset)),
+                _ => Err(End::Halted(Halt::Poison(offset, reason))),
+            };
+        }
+        match self.storm.would_be(batch.records(), batch.parked.len()) {
+            None => Ok(None),
+            Some((parked, records)) => {
+                Err(End::Halted(Halt::Storm { offset, reason, parked, records }))
             }
         }
     }

@@ -293,6 +293,15 @@ pub enum Extract {
     Pointer(String),
 }
 
+/// What a record that cannot be applied does to its partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnPoison {
+    /// It is parked, later records go on.
+    Skip,
+    /// The partition stands still before it.
+    Halt,
+}
+
 /// The consumer and its bounds.
 #[derive(Clone, Debug)]
 pub struct ConsumerConfig {
@@ -322,6 +331,12 @@ pub struct ConsumerConfig {
     pub parked_retry_max: Duration,
     /// By how much it grows.
     pub parked_retry_factor: u32,
+    /// What a record that cannot be applied does to its partition.
+    pub on_poison: OnPoison,
+    /// So many percent parked of the last records halt the partition; 0: none do.
+    pub storm_percent: u8,
+    /// How many are the last records.
+    pub storm_records: usize,
     /// A drain lets the running batch finish for so long.
     pub drain_timeout: Duration,
     /// The most records/s that one partition's writer applies; none: as fast as it goes.

@@ -43,6 +43,11 @@ impl Bisect {
         self.limit.unwrap_or(available).min(available)
     }
 
+    /// The next batch takes at most so many records.
+    pub fn limit(&mut self, records: usize) {
+        self.limit = Some(records);
+    }
+
     /// The records to park.
     pub fn refused(&self) -> &Refusals {
         &self.refused

@@ -33,6 +33,24 @@ pub enum Halt {
     /// The database refused even to park this one record.
     #[error("offset {offset} cannot be parked: {error}", offset = .0.0, error = .1)]
     Unparkable(Offset, StoreError),
+    /// A record would have to be parked, and `consumer.on_poison` is `halt`.
+    #[error("offset {offset} would be parked: {reason}", offset = .0.0, reason = .1)]
+    Poison(Offset, &'static str),
+    /// Too many of the last records would be parked: something is wrong with all of them.
+    #[error(
+        "{parked} of the last {records} records would be parked, at offset {offset}: {reason}",
+        offset = offset.0
+    )]
+    Storm {
+        /// The first of the batch that was too much.
+        offset: Offset,
+        /// Why that one would be parked.
+        reason: &'static str,
+        /// So many.
+        parked: usize,
+        /// Of so many.
+        records: usize,
+    },
 }
 
 impl Halt {
@@ -43,6 +61,8 @@ impl Halt {
             Self::Statement(_) => "statement",
             Self::Vanished => "progress_vanished",
             Self::Unparkable(..) => "unparkable",
+            Self::Poison(..) => "poison",
+            Self::Storm { .. } => "poison_storm",
         }
     }
 }

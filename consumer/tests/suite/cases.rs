@@ -402,6 +402,8 @@ macro_rules! all_cases {
             an_action_says_what_it_is_about_and_who_asks
             an_action_goes_on_from_its_cursor
             what_is_parked_is_mirrored_once_for_each_state
+            on_poison_halt_stops_before_the_record
+            a_storm_halts_its_partition_and_empties_no_topic
         }
     };
 }

@@ -7,10 +7,11 @@ use consumer::bucket::Width;
 use consumer::retry::{Candidate, Retried, Retry};
 use consumer::store::Unfinished;
 use shared::clock::Millis;
+use shared::config::OnPoison;
 use shared::position::{Epoch, Offset};
 
 use super::base::Base;
-use super::{Bench, FIRST, NOON, WINDOW};
+use super::{Bench, FIRST, NOON, SECOND, WINDOW};
 
 const EVENTS: &str = "select count(*) from pipeline.events";
 const PARKED: &str = "select count(*) from pipeline.parked";
@@ -278,4 +279,60 @@ pub async fn one_death_parks_nothing(base: Base) {
     assert_eq!((bench.count(EVENTS).await, bench.count(PARKED).await), (45, 0));
     assert_eq!(running.metric("shock_consumer_suspected_records_total"), 16);
     running.stop().await;
+}
+
+const HALTED: &str = r#"shock_consumer_halted{class="transactional",partition="0",reason="#;
+
+pub async fn on_poison_halt_stops_before_the_record(base: Base) {
+    let mut bench = refusing(base).await;
+    bench.config.on_poison = OnPoison::Halt;
+    bench.events(FIRST, "a", 5);
+    bench.append(FIRST, NOON, "acme", "no event");
+    bench.events(FIRST, "b", 5);
+    bench.events(SECOND, "c", 3);
+    bad(&bench, NOON, "bad");
+    let running = bench.start().await;
+    let halted = format!(r#"{HALTED}"poison"}}"#);
+    bench.until("it halts", async || running.metric(&halted) == 1).await;
+    bench.until("its neighbour goes on", async || bench.count(EVENTS).await == 8).await;
+    let next = "select next_offset from pipeline.progress where partition = 0";
+    assert_eq!((bench.count(next).await, bench.count(PARKED).await), (5, 0));
+    running.stop().await;
+    // Behind it the next one halts again, this time a refused one.
+    bench.base.sql("update pipeline.progress set next_offset = 6 where partition = 0").await;
+    let running = bench.start().await;
+    bench.until("it halts again", async || running.metric(&halted) == 1).await;
+    assert_eq!((bench.count(next).await, bench.count(PARKED).await), (11, 0));
+    assert_eq!(bench.count(EVENTS).await, 13);
+    running.stop().await;
+    bench.config.on_poison = OnPoison::Skip;
+    bench.drain().await.stop().await;
+    assert_eq!((bench.count(EVENTS).await, bench.count(PARKED).await), (13, 1));
+}
+
+pub async fn a_storm_halts_its_partition_and_empties_no_topic(base: Base) {
+    let mut bench = refusing(base).await;
+    bench.config.retries_max = 0;
+    bench.config.parked_tries_max = 0;
+    (bench.config.storm_records, bench.config.storm_percent) = (40, 50);
+    bench.events(FIRST, "a", 100);
+    bench.drain().await.stop().await;
+    for n in 0..100 {
+        bad(&bench, NOON, &format!("bad-{n}"));
+        bench.event(SECOND, NOON, &format!("good-{n}"), n);
+    }
+    let running = bench.start().await;
+    let halted = format!(r#"{HALTED}"poison_storm"}}"#);
+    bench.until("it halts", async || running.metric(&halted) == 1).await;
+    assert_eq!(bench.count(PARKED).await, 19, "one less than half of forty");
+    assert_eq!(
+        bench.count("select next_offset from pipeline.progress where partition = 0").await,
+        119,
+        "what is not parked is still in the log"
+    );
+    bench.until("its neighbour goes on", async || bench.count(EVENTS).await == 200).await;
+    running.stop().await;
+    bench.base.allow_type(BAD).await;
+    bench.drain().await.stop().await;
+    assert_eq!((bench.count(EVENTS).await, bench.count(PARKED).await), (281, 19));
 }

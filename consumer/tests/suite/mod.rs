@@ -19,7 +19,7 @@ use std::time::Duration;
 use consumer::store::SchemaError;
 use consumer::{Consumer, ConsumerError, Store};
 use shared::clock::{Clock, Millis};
-use shared::config::{ConsumerConfig, ControlConfig, ProjectionsConfig};
+use shared::config::{ConsumerConfig, ControlConfig, OnPoison, ProjectionsConfig};
 use shared::health::Health;
 use shared::log::memory::MemoryLog;
 use shared::log::{Acks, NewRecord, Subscription};
@@ -82,6 +82,9 @@ impl Bench {
                 parked_retry_min: Duration::from_secs(3_600),
                 parked_retry_max: Duration::from_secs(3_600),
                 parked_retry_factor: 1,
+                on_poison: OnPoison::Skip,
+                storm_percent: 50,
+                storm_records: 1_000,
                 drain_timeout: Duration::from_secs(5),
                 rate_per_s_max: None,
                 dlq_mirror: true,

@@ -14,8 +14,8 @@ use super::settings::Settings;
 use super::value::{Value, Wrong, postgres_url};
 use super::{
     Backend, Config, ConsumerConfig, ControlConfig, EmbeddedConfig, IngressConfig, Insecure,
-    JsonProfile, PostgresConfig, Purpose, SchemaMode, SchemasConfig, Sources, UnknownType, edge,
-    entries, relations,
+    JsonProfile, OnPoison, PostgresConfig, Purpose, SchemaMode, SchemasConfig, Sources,
+    UnknownType, edge, entries, relations,
 };
 use crate::log::kafka::{
     Cleanup, Durability, GroupProtocol, KafkaConfig, PROPERTIES_OF_CLASSIC, PROPERTIES_RESERVED,
@@ -235,6 +235,12 @@ fn consumer(settings: &Settings, sources: &Sources, control: ControlConfig) -> C
         parked_retry_min: milliseconds(settings, "consumer.parked_retry_ms_min"),
         parked_retry_max: milliseconds(settings, "consumer.parked_retry_ms_max"),
         parked_retry_factor: integer(settings, "consumer.parked_retry_factor"),
+        on_poison: match name(settings, "consumer.on_poison") {
+            "halt" => OnPoison::Halt,
+            _ => OnPoison::Skip,
+        },
+        storm_percent: integer(settings, "consumer.storm_percent"),
+        storm_records: integer(settings, "consumer.storm_records"),
         drain_timeout: milliseconds(settings, "consumer.drain_timeout_ms"),
         rate_per_s_max: NonZeroU32::new(integer(settings, "consumer.rate_per_s_max")),
         dlq_mirror: boolean(settings, "consumer.dlq_mirror"),

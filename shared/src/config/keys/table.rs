@@ -529,6 +529,24 @@ pub static KEYS: &[Key] = &[
         "By how much that wait grows from try to try.",
     ),
     key(
+        "consumer.on_poison",
+        Kind::Name(&["skip", "halt"]),
+        "skip",
+        "What a record that cannot be applied does: `skip` = it is parked, later records go on; `halt` = its partition stands still before it until somebody acts. docs/FAILURES.md.",
+    ),
+    key(
+        "consumer.storm_percent",
+        integer(0, 100, Unit::Count),
+        "50",
+        "So many percent parked of the last `consumer.storm_records` records are a storm: the partition halts (`poison_storm`) instead of emptying the topic into `parked`. 0 = never.",
+    ),
+    key(
+        "consumer.storm_records",
+        integer(10, 1_000_000, Unit::Count),
+        "1000",
+        "How many of the last records of a partition the storm guard looks at.",
+    ),
+    key(
         "consumer.drain_timeout_ms",
         TIMEOUT_MS,
         "5000",
