@@ -1,6 +1,7 @@
 //! Moves on the admin port: `POST /v1/positions/move`. Whoever reaches the port may ask; what is done
 //! has to be signed.
 
+use axum::extract::rejection::JsonRejection;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -27,12 +28,18 @@ pub fn routes(recovery: Recovery) -> Router {
         .with_state(recovery)
 }
 
-async fn ask(State(recovery): State<Recovery>, body: String) -> Response {
-    let asked = match serde_json::from_str::<Ask>(&body) {
-        Ok(ask) => recovery.ask(&ask).await,
-        Err(error) => Err(RecoveryError::Request(error.to_string())),
+/// JSON by its content type only: no page in a browser can send that to another origin.
+async fn ask(
+    State(recovery): State<Recovery>,
+    asked: Result<Json<Ask>, JsonRejection>,
+) -> Response {
+    let ask = match asked {
+        Ok(Json(ask)) => ask,
+        Err(error) => {
+            return (error.status(), Json(Problem { error: error.body_text() })).into_response();
+        }
     };
-    let error = match asked {
+    let error = match recovery.ask(&ask).await {
         Ok(outcomes) => return Json(outcomes).into_response(),
         Err(error) => error,
     };
