@@ -98,7 +98,7 @@ async fn what_is_set_at_one_ingress_is_known_at_all_processes() -> anyhow::Resul
     for (words, reason) in [
         (&["limits", "pin", "telemetry/4", "--per-s", "5"][..], "there are 0 to 3"),
         (&["limits", "pin", "rush", "--per-s", "5"], "no class"),
-        (&["limits", "pin", "control/0", "--per-s=-5"], "from 0 on"),
+        (&["limits", "pin", "control/0", "--per-s=-5"], "from 0 to"),
         (&["limits", "set", "acme"], "contract_per_s"),
         (&["mode", "set", "calm"], "no mode"),
         (&["mode", "set", "survival", "--for", "25h"], "at most 86400"),
