@@ -33,11 +33,17 @@ pub struct StoreError {
     pub failure: Failure,
     /// SQLSTATE, or SQLite's extended result code; `None` where the database did not answer.
     pub code: Option<String>,
-    /// The database's message.
+    /// The database's message. It may quote a value of the record: see [`StoreError::code_or_none`].
     pub message: String,
 }
 
 impl StoreError {
+    /// What may be logged of a refusal for a record's content: the code, without the value that the
+    /// message quotes. `ctl dlq show` has the record.
+    pub fn code_or_none(&self) -> &str {
+        self.code.as_deref().unwrap_or("no code")
+    }
+
     /// A lock could not be had in the time that was given.
     pub fn is_busy(&self) -> bool {
         self.code.as_deref() == Some("55P03")
@@ -88,11 +94,20 @@ impl From<sqlx::Error> for StoreError {
 fn of_database(error: &(dyn DatabaseError + 'static)) -> Failure {
     let code = error.code().unwrap_or_default();
     match error.try_downcast_ref::<PgDatabaseError>() {
-        // "no partition of relation found for row" names a table, but no constraint.
-        Some(error) if error.code() == "23514" && error.constraint().is_none() => Failure::Bucket,
+        Some(error) if is_bucket(error) => Failure::Bucket,
         Some(error) => of_sqlstate(error.code()),
         None => of_sqlite(&code),
     }
+}
+
+/// "no partition of relation found for row" names a table, but no constraint. Of a user's table it is a
+/// record's content: the table of a bucket is ours to make, theirs is not.
+fn is_bucket(error: &PgDatabaseError) -> bool {
+    let ours = error.schema().is_some_and(|schema| schema.starts_with("shock_"));
+    error.code() == "23514"
+        && error.constraint().is_none()
+        && ours
+        && error.table() == Some("processed_ids")
 }
 
 /// PostgreSQL, appendix A of its manual: every class that is listed there, then what is unknown.

@@ -190,6 +190,9 @@ impl Recovery {
                     };
                     self.relocate(&relocation, &mut outcome, standing.id).await?;
                 }
+            } else if ask.to == Some(Choice::Mirror) && (!ask.places.is_empty() || standing.lost())
+            {
+                outcome.refused = Some("nothing is mirrored to the log".to_owned());
             }
             outcomes.push(outcome);
         }
@@ -256,8 +259,7 @@ impl Recovery {
                     mirror: mirrored.get(&id).copied(),
                     range: scanner.range(id)?,
                 };
-                let lost = !matches!(standing.condition(), Condition::Fits | Condition::Unclaimed);
-                let target = match to.filter(|_| named || lost) {
+                let target = match to.filter(|_| named || standing.lost()) {
                     Some(to) => Target::of(&scanner, &standing, to)?,
                     None => None,
                 };
@@ -277,7 +279,11 @@ impl Recovery {
     ) -> Result<(), RecoveryError> {
         let aim = Aim { to, timestamp, beyond_window: ask.beyond_window };
         outcome.to = Some(to.0);
-        match weigh(ask.kind, standing, &aim, self.width, self.clock.now()) {
+        // An id is looked for in the bucket before its record's, too. What is forgotten between this look
+        // and the move is a bucket that the position had passed by two windows.
+        let forgotten = self.store.forgotten_before().await?;
+        let since = forgotten.map(|before| Millis(before.0.saturating_add(self.width.as_millis())));
+        match weigh(ask.kind, standing, &aim, since) {
             Ok(effect) => outcome.effect = Some(effect),
             Err(why) => outcome.refused = Some(why),
         }

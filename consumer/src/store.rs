@@ -290,6 +290,16 @@ impl Store {
         Ok(())
     }
 
+    /// Refuses a store whose ids are in buckets of another width, and settles nothing.
+    pub async fn compare(&self, width: Width) -> Result<(), SchemaError> {
+        match each!(self, store => store.width_ms().await)? {
+            Some(stored_ms) if stored_ms != width.as_millis() => {
+                Err(SchemaError::Width { stored_ms, wanted_ms: width.as_millis() })
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
     /// Claims a partition above its stored epoch and above `floor`; `None` where it has no row yet.
     /// It waits for a statement of the previous owner that is still running, so the position it
     /// returns is the last one that owner committed. With a floor above 0 the claim is one of the

@@ -242,7 +242,7 @@ impl Worker {
                     let first = records[0].position.offset;
                     if let Some(kept_back) = self.shared.log_limits.refused.admit() {
                         warn!(partition = %self.id, offset = first.0, records = take,
-                            code = refusal.code, error = %refusal.message, kept_back,
+                            code = refusal.code_or_none(), kept_back,
                             "the database refused a batch for its content");
                     }
                     let next = bisect

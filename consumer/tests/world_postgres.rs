@@ -23,6 +23,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use self::suite::base::{Base, PIPELINE};
 use self::suite::cases::{all_cases, suite};
+use self::suite::projections::things;
 use self::suite::{Bench, FIRST, NOON, SECOND};
 
 all_cases!(postgres);
@@ -335,4 +336,49 @@ async fn a_record_that_kills_its_process_is_parked_and_no_other() {
     assert_eq!(parked, ["crash 24"]);
     assert_eq!(bench.count(EVENTS).await, 68);
     running.stop().await;
+}
+
+/// A user's own table that has no partition for a value is that event's content, not a bucket of ours
+/// that is missing.
+#[tokio::test]
+async fn a_users_table_without_a_partition_parks_the_record() {
+    let mut bench = Bench::new(postgres().await).await;
+    let sql = "insert into projections.things (name, n) \
+        select data ->> 'name', (data ->> 'n')::bigint from fresh";
+    bench.projections = things(&bench.base, sql);
+    bench.projections.entries[0].ddl[0].text = "create table things (name text, n bigint) \
+        partition by range (n); \
+        create table things_low partition of things for values from (0) to (100)"
+        .to_owned();
+    bench.migrate().await.expect("the tables are made");
+    for n in [1, 500, 2] {
+        let value = format!(r#"{{"id":"{n}","type":"thing.seen","data":{{"name":"a","n":{n}}}}}"#);
+        bench.append(FIRST, NOON, "acme", &value);
+    }
+    bench.drain().await.stop().await;
+    assert_eq!(bench.count(EVENTS).await, 2);
+    let parked =
+        bench.base.texts("select sqlstate || ' ' || log_offset from pipeline.parked").await;
+    assert_eq!(parked, ["23514 1"]);
+}
+
+/// A statement that never ends would hold the fence for ever: the server ends it, unless the role says
+/// sooner.
+#[tokio::test]
+async fn every_session_has_an_end_of_its_statements() {
+    let check = async |of_role: &str, expected: &str| {
+        let mut bench = Bench::new(postgres().await).await;
+        time_limit(&bench, of_role).await;
+        let sql = "insert into projections.things (name, n) \
+            select current_setting('statement_timeout') || id, 1 from fresh";
+        bench.projections = things(&bench.base, sql);
+        bench.migrate().await.expect("the tables are made");
+        bench.append(FIRST, NOON, "acme", r#"{"id":" x","type":"thing.seen","data":{}}"#);
+        bench.drain().await.stop().await;
+        let seen = bench.base.texts("select name from projections.things").await;
+        assert_eq!(seen, [format!("{expected} x")]);
+    };
+    check("0", "25s").await;
+    check("10min", "25s").await;
+    check("700ms", "700ms").await;
 }

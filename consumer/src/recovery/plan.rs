@@ -6,7 +6,6 @@ use shared::clock::Millis;
 use shared::position::{Offset, PartitionId};
 
 use super::Kind;
-use crate::bucket::Width;
 use crate::resolution::Stored;
 
 /// What is known of a partition.
@@ -57,12 +56,9 @@ impl Standing {
         }
     }
 
-    /// From which timestamp on identities are surely kept: a bucket goes only when the position has
-    /// passed its end by a window, and with nothing to read it passes with the time.
-    pub fn ids_since(&self, width: Width, now: Millis) -> Millis {
-        let behind = self.stored.is_some_and(|stored| stored.next < self.range.1);
-        let passed = self.record_timestamp.filter(|_| behind).unwrap_or(now).min(now);
-        Millis(passed.0.saturating_sub(width.as_millis()))
+    /// Whether it has lost its place in the log.
+    pub fn lost(&self) -> bool {
+        !matches!(self.condition(), Condition::Fits | Condition::Unclaimed)
     }
 }
 
@@ -88,13 +84,13 @@ pub struct Aim {
     pub beyond_window: bool,
 }
 
-/// What the move does, or why it is refused.
+/// What the move does, or why it is refused. From `ids_since` on a record that is read again meets every id
+/// that it would have met at first; `None`: no id was ever forgotten.
 pub fn weigh(
     kind: Kind,
     standing: &Standing,
     aim: &Aim,
-    width: Width,
-    now: Millis,
+    ids_since: Option<Millis>,
 ) -> Result<Effect, String> {
     let (low, end) = standing.range;
     let condition = standing.condition();
@@ -137,10 +133,11 @@ pub fn weigh(
             }
         }
     };
-    let since = standing.ids_since(width, now);
     let reads_again = condition != Condition::BehindLog && aim.to < end;
-    match aim.timestamp.filter(|first| reads_again && *first < since) {
-        Some(first) if !aim.beyond_window => Err(format!(
+    let too_old =
+        aim.timestamp.zip(ids_since).filter(|(first, since)| reads_again && first < since);
+    match too_old {
+        Some((first, since)) if !aim.beyond_window => Err(format!(
             "the record there is of {}, and the ids of applied events are surely kept only from {} on. \
              With --beyond-window what is older is known by its row in `events`, and what has no row \
              there has its effect a second time",
@@ -153,8 +150,6 @@ pub fn weigh(
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use shared::position::{Class, Epoch, Partition};
 
     use super::*;
@@ -182,7 +177,7 @@ mod tests {
     ) -> Result<Effect, String> {
         let timestamp = at.map(|hours_ago| Millis(NOW.0 - hours_ago * HOUR));
         let aim = Aim { to: Offset(to), timestamp, beyond_window: false };
-        weigh(kind, standing, &aim, Width::of_window(Duration::from_secs(3_600)), NOW)
+        weigh(kind, standing, &aim, Some(Millis(NOW.0 - 5 * HOUR)))
     }
 
     #[test]
@@ -230,12 +225,14 @@ mod tests {
         check(Recover, Some(60), 201, None, "holds 100 to 200");
         check(Replay, Some(150), 151, Some(0), "would skip 1 records");
         check(Replay, Some(60), 100, Some(0), "`shock ctl recover`");
-        // Behind the end, its last record is four hours old: a window before that is kept.
         check(Replay, Some(150), 120, Some(6), "surely kept only from 1970-01-01T05:00:00Z on");
+        check(Replay, Some(200), 120, Some(6), "--beyond-window");
         assert!(weighed(Replay, &standing(Some(150), None), 120, Some(5)).is_ok());
-        // At the end, time alone tells.
-        check(Replay, Some(200), 120, Some(2), "--beyond-window");
-        assert!(weighed(Replay, &standing(Some(200), None), 120, Some(1)).is_ok());
+        let aim = Aim { to: Offset(120), timestamp: Some(Millis(0)), beyond_window: false };
+        assert!(
+            weigh(Replay, &standing(Some(150), None), &aim, None).is_ok(),
+            "nothing was forgotten"
+        );
         // What was never applied may be as old as it likes.
         assert!(weighed(Recover, &standing(Some(60), None), 100, Some(9)).is_ok());
     }

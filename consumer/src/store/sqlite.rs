@@ -128,6 +128,11 @@ impl SqliteStore {
         Ok(row.bind(width_ms).fetch_one(&self.writer).await?)
     }
 
+    pub(super) async fn width_ms(&self) -> Result<Option<i64>, SchemaError> {
+        let width = sqlx::query_scalar("select bucket_ms from pipeline");
+        Ok(width.fetch_one(&self.readers).await?)
+    }
+
     pub(super) async fn claim(
         &self,
         id: PartitionId,

@@ -28,10 +28,10 @@ pub enum Halt {
     #[error("{0}")]
     Statement(StoreError),
     /// The progress row is gone; any position we could seed might skip records.
-    #[error("the progress row is gone")]
+    #[error("the progress row is gone: `shock ctl recover` makes it anew")]
     Vanished,
     /// The database refused even to park this one record.
-    #[error("offset {offset} cannot be parked: {error}", offset = .0.0, error = .1)]
+    #[error("offset {offset} cannot be parked: {code}", offset = .0.0, code = .1.code_or_none())]
     Unparkable(Offset, StoreError),
     /// A record would have to be parked, and `consumer.on_poison` is `halt`.
     #[error("offset {offset} would be parked: {reason}", offset = .0.0, reason = .1)]

@@ -24,13 +24,14 @@ const GIVEN_BACK_AFTER: Duration = Duration::from_secs(5);
 pub(super) struct Pace {
     /// Not before then, while records wait.
     not_before: Instant,
-    /// So many rows at once: one after a try that ended a connection, for one of its rows may have.
+    /// So many rows at once: one at first and after a try that ended a connection, for one of its rows
+    /// may have; then twice as many each time.
     page: u16,
 }
 
 impl Pace {
     pub(super) fn new() -> Self {
-        Self { not_before: Instant::now(), page: PAGE_MAX }
+        Self { not_before: Instant::now(), page: 1 }
     }
 }
 
@@ -81,14 +82,23 @@ impl Worker {
             Try::Done => self.pace.page = (self.pace.page * 2).min(PAGE_MAX),
             Try::Refused(error) => {
                 let alone = candidates.len() == 1;
-                for one in candidates.chunks(1) {
+                let mut rest = candidates.chunks(1);
+                for one in rest.by_ref() {
                     self.heartbeat.beat();
                     let tried = match alone {
                         true => Try::Refused(error.clone()),
                         false => self.attempt(epoch, one).await,
                     };
+                    let stops = matches!(tried, Try::Lost | Try::Prevented);
                     settlements.extend(self.left_of(one[0].picked, tried));
+                    if stops {
+                        // What it left running may hold the fence: nobody behind it is to pay for that.
+                        self.due.clear();
+                        self.pace.page = 1;
+                        break;
+                    }
                 }
+                settlements.extend(rest.map(|one| given_back(one[0].picked)));
             }
             Try::Lost if candidates.len() == 1 => {
                 settlements.extend(self.left_of(candidates[0].picked, Try::Lost));

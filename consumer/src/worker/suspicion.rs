@@ -133,6 +133,8 @@ impl Worker {
         while let Err(error) = self.shared.store.mark(self.id, claim.epoch, claim.next, end).await {
             self.wait_or_halt(error).await?;
         }
+        // A clean end takes the mark away, also where the position has moved since the claim.
+        self.unmoved = Some(claim.epoch);
         Ok(Some(alone))
     }
 

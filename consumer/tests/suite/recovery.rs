@@ -131,16 +131,29 @@ pub async fn a_replay_past_the_window_is_refused(base: Base) {
     bench.drain().await.stop().await;
     bench.clock.advance(WINDOW.as_millis() as i64 + 1);
     let mut replay = ask(Kind::Replay, Choice::Offset(3));
+    let look = Ask { apply: false, ..replay.clone() };
+    assert_eq!(asked(&bench, &look).await.refused, None, "nothing is forgotten yet");
+    // An id is asked for in the bucket before its record's, too: that one is gone, and with it what a
+    // repeat was known by.
+    let bucket = NOON.0 / WINDOW.as_millis() as i64;
+    let forget = async |through: i64| {
+        let forgotten = format!("update pipeline.pipeline set ids_forgotten_through = {through}");
+        bench.base.sql(&forgotten).await;
+    };
+    forget(bucket - 2).await;
+    assert_eq!(asked(&bench, &look).await.refused, None);
+    forget(bucket - 1).await;
     let refused = asked(&bench, &replay).await;
     assert!(refused.refused.is_some_and(|why| why.contains("--beyond-window")));
     assert_eq!(bench.base.positions().await[&FIRST], 10, "nothing is moved");
-    // Their ids are gone, as after the bucket was dropped: what still stands in `events` is known by it.
+    // Their ids are gone, as after the bucket was dropped: what still stands in `events` is known by it,
+    // and so is a repeat behind it.
     bench.base.sql("delete from pipeline.processed_ids").await;
-    let bucket = NOON.0 / WINDOW.as_millis() as i64;
-    let forgotten = format!("update pipeline.pipeline set ids_forgotten_through = {bucket}");
-    bench.base.sql(&forgotten).await;
+    forget(bucket).await;
     replay.beyond_window = true;
     assert!(asked(&bench, &replay).await.moved_under.is_some());
+    bench.drain().await.stop().await;
+    bench.event(FIRST, NOON, "a-5", 5);
     bench.drain().await.stop().await;
     assert_eq!(bench.count(EVENTS).await, 10);
     assert_eq!(bench.count("select count(*) from pipeline.parked").await, 0);

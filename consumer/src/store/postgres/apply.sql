@@ -18,15 +18,18 @@ batch as materialized (
             (select p.payload_digest from pipeline.processed_ids p
              where p.digest = b.digest and p.tenant = b.tenant and p.bucket = b.bucket + 1),
             (select k.payload_digest from pipeline.parked k
-             where k.digest = b.digest and k.tenant = b.tenant),
-            -- Where neighbouring ids are forgotten: a record that has its event has had its effect,
-            -- and is read again from long ago.
+             where k.digest = b.digest and k.tenant = b.tenant)
+        ) as seen,
+        -- Where neighbouring ids are forgotten: a record that has its event has had its effect, and is
+        -- read again from long ago. Its id is kept all the same, for a repeat that stands behind it.
+        coalesce(
             case when b.bucket <= (select i.ids_forgotten_through + 1 from pipeline.pipeline i) then
-                (select b.payload_digest from pipeline.events e
+                (select true from pipeline.events e
                  where e.class = $1 and e.partition = $2 and e.log_offset = b.log_offset
                     and e.tenant = b.tenant and e.source = b.source and e.id = b.id)
-            end
-        ) as seen
+            end,
+            false
+        ) as applied_before
     from unnest(
         $7::bigint[], $8::bigint[], $9::text[], $10::bytea[], $11::bigint[], $12::bigint[],
         $13::text[], $14::text[], $15::text[], $16::text[], $17::text[], $18::text[], $19::text[]
@@ -36,13 +39,16 @@ batch as materialized (
     )
     where exists (select 1 from fence)
 ),
-fresh as (
+kept as (
     insert into pipeline.processed_ids
         (bucket, tenant, digest, class, partition, log_offset, payload_digest)
     select bucket, tenant, digest, $1, $2, log_offset, payload_digest
     from batch where seen is null
     on conflict do nothing
     returning log_offset
+),
+fresh as (
+    select log_offset from kept join batch using (log_offset) where not applied_before
 ),
 -- {applied}
 -- What was not inserted, with the payload that the identity had first.

@@ -89,7 +89,7 @@ const PICK: &str = "with due as materialized (\
         where class = $1 and partition = $2 and state = 'parked' and next_try_at <= now() \
           and exists (select 1 from pipeline.progress where class = $1 and partition = $2 \
             and epoch = $3) \
-        order by next_try_at, log_offset limit $4 for update) rows), \
+        order by next_try_at, log_offset limit $4 for update skip locked) rows), \
     picked as (\
       update pipeline.parked k set tries_left = k.tries_left - 1, attempts = k.attempts + 1, \
         next_try_at = now() + ($5::bigint + due.rank * $6::bigint) * interval '1 ms' \
