@@ -63,6 +63,20 @@ pub struct Refusals {
 }
 
 impl Poison {
+    /// Every [`Poison::reason`].
+    pub const REASONS: [&'static str; 10] = [
+        "key_without_tenant",
+        "empty_value",
+        "value_not_json",
+        "id_missing",
+        "type_missing",
+        "header_not_utf8",
+        "timestamp_out_of_range",
+        "text_has_nul",
+        "refused_by_store",
+        "crash",
+    ];
+
     /// The reason in `parked` and in the metrics: a closed set.
     pub fn reason(&self) -> &'static str {
         match self {

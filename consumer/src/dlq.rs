@@ -24,7 +24,8 @@ use tracing::info;
 pub use self::filter::Filter;
 pub(crate) use self::filter::Named;
 use self::filter::{Checked, cursor, position};
-use self::pace::{RATE_MIN, paced};
+pub use self::pace::RATE_MIN;
+use self::pace::paced;
 pub use self::routes::{
     AUDIT_PATH, DROP_PATH, LIST_PATH, REDRIVE_PATH, ROW_PATH, SUMMARY_PATH, routes,
 };

@@ -4,8 +4,10 @@ mod ids;
 
 use prometheus::{GaugeVec, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec};
 use shared::metrics::{COUNT_BUCKETS, Registry, SECONDS_BUCKETS};
+use shared::position::Class;
 
 pub use self::ids::IdMetrics;
+use crate::batch::Poison;
 use crate::load::metrics::LoadMetrics;
 use crate::mirror::MirrorMetrics;
 
@@ -65,6 +67,18 @@ pub struct Metrics {
 impl Metrics {
     /// Registers the families.
     pub fn new(registry: &Registry) -> Self {
+        let metrics = Self::families(registry);
+        // From 0 on: an increase from nothing to something is none to Prometheus, and no alarm rings.
+        for class in Class::ALL.map(Class::name) {
+            for reason in Poison::REASONS {
+                metrics.parked.with_label_values(&[class, reason]);
+            }
+            metrics.parked_tries.with_label_values(&[class, "dead"]);
+        }
+        metrics
+    }
+
+    fn families(registry: &Registry) -> Self {
         let class = &["class"];
         let partition = &["class", "partition"];
         Self {

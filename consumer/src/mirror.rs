@@ -21,7 +21,7 @@ use prometheus::{IntCounterVec, IntGauge};
 use shared::log::{DeadLetter, DeadLetters, Record, Unpublished};
 use shared::metrics::Registry;
 use shared::position::{Class, PartitionId};
-use tracing::{debug, warn};
+use tracing::warn;
 
 use crate::dlq::Named;
 use crate::failure::StoreError;
@@ -60,7 +60,7 @@ impl MirrorMetrics {
             copies: registry.counters(
                 "shock_consumer_mirror_total",
                 "Copies of parked records by outcome: mirrored; failed (tried again); too_large (given \
-                 up, the row in the database stays).",
+                 up, the row in the database stays); store_failed (a look at the store, tried again).",
                 &["outcome"],
             ),
         }
@@ -122,7 +122,10 @@ pub(crate) async fn run(shared: Arc<Shared>, mirror: Mirror) -> Infallible {
         let mut more = true;
         while more {
             more = turn(&shared, &mirror, &complaints).await.unwrap_or_else(|error| {
-                debug!(%error, "the store does not tell what is to be mirrored");
+                shared.metrics.mirror.copies.with_label_values(&["store_failed"]).inc();
+                if let Some(kept_back) = complaints.admit() {
+                    warn!(%error, kept_back, "the store does not tell what is to be mirrored");
+                }
                 false
             });
         }

@@ -8,7 +8,7 @@ use shared::position::PartitionId;
 use crate::store::dlq::{Parked, ParkedKey};
 
 /// The slowest rate, rows/s: one in about a quarter of an hour.
-pub(super) const RATE_MIN: f64 = 0.001;
+pub const RATE_MIN: f64 = 0.001;
 
 /// The longest wait: a year, so that no sum of times overflows.
 const WAIT_MS_MAX: f64 = 366.0 * 86_400_000.0;
@@ -32,7 +32,7 @@ pub(super) fn paced(
     placed.sort_by_key(|(turn, position, _)| (*turn, *position));
     let wait_ms = |place: u64| match rate_per_s {
         // Rounded down to whole milliseconds; the bound is exact.
-        Some(rate) => ((begun + place) as f64 / rate * 1_000.0).min(WAIT_MS_MAX) as i64,
+        Some(rate) => (begun.saturating_add(place) as f64 / rate * 1_000.0).min(WAIT_MS_MAX) as i64,
         None => 0,
     };
     (0..).zip(placed).map(|(place, (_, _, key))| (key, wait_ms(place))).collect()

@@ -43,7 +43,7 @@ pub enum DlqCommand {
     /// one effect.
     Redrive {
         /// How many a second; without it as fast as their writers go.
-        #[arg(long = "rate", value_name = "ROWS")]
+        #[arg(long = "rate", value_name = "ROWS", value_parser = rate)]
         rate_per_s: Option<f64>,
         /// Which ones, and why.
         #[command(flatten)]
@@ -124,4 +124,15 @@ pub struct DlqActOptions {
     /// Where to ask.
     #[command(flatten)]
     pub at: AskOptions,
+}
+
+/// Rows per second.
+fn rate(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(rate) if rate.is_finite() && rate >= consumer::dlq::RATE_MIN => Ok(rate),
+        _ => Err(format!(
+            "a rate is a number of rows per second, at least {}",
+            consumer::dlq::RATE_MIN
+        )),
+    }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use consumer::bucket::Width;
 use consumer::recovery::{Ask, Choice, Condition, Kind, MOVE_PATH, Outcome, RecoveryError};
+use consumer::store::SchemaError;
 use consumer::{Recovery, Store};
 use hyper::Method;
 use shared::clock::{Clock, Millis};
@@ -83,6 +84,13 @@ async fn direct(at: &AskOptions) -> anyhow::Result<Option<Recovery>> {
         .map_err(|error| End::Unavailable(error.to_string()))?;
     let scanner = kafka::Scanner::connect(kafka, &config.consumer.pipeline)?;
     let width = Width::of_window(config.consumer.dedupe_window);
+    // Which ids are kept is the store's to say: another window here would promise what is not there.
+    let told = |error: SchemaError| match error.is_transient() {
+        true => End::Unavailable(error.to_string()),
+        false => End::Config(error.to_string()),
+    };
+    store.check().await.map_err(told)?;
+    store.compare(width).await.map_err(told)?;
     Ok(Some(Recovery::new(store, Arc::new(Scanner::Kafka(scanner)), config.router, width)))
 }
 

@@ -770,7 +770,7 @@ pub static KEYS: &[Key] = &[
         "admin.listen",
         Kind::Address,
         "127.0.0.1:9090",
-        "Where metrics, health and look-ups are served. Not for the public.",
+        "Where metrics, health and look-ups are served, and where `shock ctl` changes limits, modes, positions and parked records without a key. Not for the public.",
     ),
     key(
         "projections.schema",
