@@ -1,7 +1,7 @@
 //! Projections: the user's own SQL over the events that have their effect now, ready to be run.
 //!
 //! A projection is one statement that reads `fresh` and changes rows. The stores run it in the batch's
-//! transaction; here is what both need: the statement taken apart ([`statement`]), which events it
+//! transaction; here is what both need: the statement taken apart (`statement`), which events it
 //! sees, and the rows to try it on. Nothing here speaks to a database.
 
 mod sample;

@@ -3,7 +3,7 @@
 use prometheus::{IntCounter, IntGauge};
 use shared::metrics::Registry;
 
-/// The families of [`crate::expiry`].
+/// The families of the forgetting of ids.
 #[derive(Clone, Debug)]
 pub struct IdMetrics {
     /// Buckets there are.
