@@ -29,8 +29,8 @@ const QUEUE_KIB_MAX: u32 = 262_144;
 
 /// What the queues of all partitions of one consumer may hold together.
 const FETCH_BUDGET_KIB: u32 = 256 * 1024;
-/// A partition's share of it, at least: one record of the largest size, and some.
-const FETCH_PARTITION_KIB_MIN: u32 = 1024;
+/// A partition's share of it, at least: some hundred records. A larger record is fetched alone.
+const FETCH_PARTITION_KIB_MIN: u32 = 128;
 /// A partition's share of it, at most: more would not make one writer faster.
 const FETCH_PARTITION_KIB_MAX: u32 = 16 * 1024;
 
@@ -157,7 +157,8 @@ pub(super) fn member(
         .set("fetch.min.bytes", "1")
         // Also the longest a newly started partition waits for a fetch that is under way.
         .set("fetch.wait.max.ms", "100")
-        .set("fetch.message.max.bytes", "1048576")
+        // What one fetch brings comes on top of a queue that is nearly full.
+        .set("fetch.message.max.bytes", (queue_kib.min(1024) * 1024).to_string())
         // A topic that is created later is found this soon.
         .set("topic.metadata.refresh.interval.ms", "10000");
     pass_through(&mut client, config)?;
