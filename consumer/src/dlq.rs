@@ -43,6 +43,9 @@ const WALK_TIME_MAX: Duration = Duration::from_secs(10);
 /// Rows that are read at once, and records, which may be large.
 const ROWS_MAX: u16 = 1_000;
 const RECORDS_MAX: usize = 16;
+/// An action is tried again so often after a deadlock with a writer; each costs the server's
+/// `deadlock_timeout` (1 s).
+const DEADLOCKS_MAX: u32 = 5;
 /// Rows of one position: one, but for a topic that was made anew.
 const SAME_PLACE_MAX: usize = 16;
 
@@ -221,7 +224,7 @@ impl Dlq {
         let last_try_in_s = paced.last().map_or(0.0, |(_, wait_ms)| *wait_ms as f64 / 1_000.0);
         let changed = match ask.dry_run || paced.is_empty() {
             true => 0,
-            false => self.change(action, paced, &states, &note).await?,
+            false => self.change(action, &paced, &states, &note).await?,
         };
         let groups = groups.sorted();
         Ok(Done { action, dry_run: ask.dry_run, matched, changed, last_try_in_s, groups, next })
@@ -230,16 +233,22 @@ impl Dlq {
     async fn change(
         &self,
         action: Action,
-        rows: Vec<(ParkedKey, i64)>,
+        rows: &[(ParkedKey, i64)],
         states: &[State],
         note: &Note,
     ) -> Result<u64, DlqError> {
-        let now = self.clock.now();
-        let changed = match action {
-            Action::Redrive => self.store.redrive(&rows, states, note, now).await?,
-            Action::Drop => {
-                let keys: Vec<ParkedKey> = rows.into_iter().map(|(key, _)| key).collect();
-                self.store.drop_parked(&keys, states, note, now).await?
+        let keys = || rows.iter().map(|(key, _)| key.clone()).collect::<Vec<_>>();
+        let mut deadlocks = 0;
+        let changed = loop {
+            let now = self.clock.now();
+            let changed = match action {
+                Action::Redrive => self.store.redrive(rows, states, note, now).await,
+                Action::Drop => self.store.drop_parked(&keys(), states, note, now).await,
+            };
+            match changed {
+                // Writers touch the same rows in an order of their own.
+                Err(error) if error.is_deadlock() && deadlocks < DEADLOCKS_MAX => deadlocks += 1,
+                changed => break changed?,
             }
         };
         info!(

@@ -33,20 +33,20 @@ pub struct StoreError {
     pub failure: Failure,
     /// SQLSTATE, or SQLite's extended result code; `None` where the database did not answer.
     pub code: Option<String>,
-    /// The database's message. It may quote a value of the record: see [`StoreError::code_or_none`].
+    /// The database's message. Of a refusal for a record's content only the code is logged: the message
+    /// may quote a value.
     pub message: String,
 }
 
 impl StoreError {
-    /// What may be logged of a refusal for a record's content: the code, without the value that the
-    /// message quotes. `ctl dlq show` has the record.
-    pub fn code_or_none(&self) -> &str {
-        self.code.as_deref().unwrap_or("no code")
-    }
-
     /// A lock could not be had in the time that was given.
     pub fn is_busy(&self) -> bool {
         self.code.as_deref() == Some("55P03")
+    }
+
+    /// It and another statement waited for each other, and it was ended: nothing of it is done.
+    pub fn is_deadlock(&self) -> bool {
+        self.code.as_deref() == Some("40P01")
     }
 
     /// The statement did not answer in time; whether it took effect is unknown.

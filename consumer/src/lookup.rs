@@ -115,7 +115,7 @@ pub struct PartitionView {
     pub position: Option<i64>,
     /// When the position last moved.
     pub updated_at_ms: Option<i64>,
-    /// The timestamp of the last record before the position.
+    /// The oldest timestamp of the last batch before the position.
     pub record_timestamp_ms: Option<i64>,
     /// The position as it is mirrored to the log, for tools: it decides nothing. `None` where nothing is
     /// mirrored, or the log cannot be asked.

@@ -51,7 +51,7 @@ pub struct MirrorMetrics {
 impl MirrorMetrics {
     /// Registers the families.
     pub fn new(registry: &Registry) -> Self {
-        Self {
+        let metrics = Self {
             backlog: registry.gauge(
                 "shock_consumer_mirror_backlog_records",
                 "Parked records of this process's partitions whose state the DLQ topic does not know \
@@ -63,7 +63,12 @@ impl MirrorMetrics {
                  up, the row in the database stays); store_failed (a look at the store, tried again).",
                 &["outcome"],
             ),
+        };
+        // From 0 on: the first failure has to be an increase.
+        for outcome in ["mirrored", "failed", "too_large", "store_failed"] {
+            metrics.copies.with_label_values(&[outcome]);
         }
+        metrics
     }
 }
 

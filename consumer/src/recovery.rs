@@ -95,7 +95,7 @@ pub struct Outcome {
     pub owner: Option<String>,
     /// When its row last changed.
     pub updated_at_ms: Option<i64>,
-    /// The timestamp of the last record before the position.
+    /// The oldest timestamp of the last batch before the position.
     pub record_timestamp_ms: Option<i64>,
     /// What is mirrored to the log: it decides nothing.
     pub mirror: Option<i64>,
@@ -173,10 +173,14 @@ impl Recovery {
             false => (String::new(), String::new()),
         };
         let mut outcomes = Vec::new();
+        // An id is looked for in the bucket before its record's, too. What is forgotten between this look
+        // and a move is a bucket that the position had passed by two windows.
+        let forgotten = self.store.forgotten_before().await?;
+        let since = forgotten.map(|before| Millis(before.0.saturating_add(self.width.as_millis())));
         for (standing, target) in self.look(places, ask).await? {
             let mut outcome = Outcome::of(&standing);
             if let Some(target) = target {
-                self.weigh(ask, &standing, target, &mut outcome).await?;
+                self.weigh(ask, &standing, (target, since), &mut outcome).await?;
                 let is_there = ask.kind == Kind::Replay && outcome.position == Some(target.to.0);
                 if ask.apply && outcome.refused.is_none() && !is_there {
                     let deed = deed(ask.kind, &outcome, (&by, &why));
@@ -274,15 +278,11 @@ impl Recovery {
         &self,
         ask: &Ask,
         standing: &Standing,
-        Target { to, timestamp }: Target,
+        (Target { to, timestamp }, since): (Target, Option<Millis>),
         outcome: &mut Outcome,
     ) -> Result<(), RecoveryError> {
         let aim = Aim { to, timestamp, beyond_window: ask.beyond_window };
         outcome.to = Some(to.0);
-        // An id is looked for in the bucket before its record's, too. What is forgotten between this look
-        // and the move is a bucket that the position had passed by two windows.
-        let forgotten = self.store.forgotten_before().await?;
-        let since = forgotten.map(|before| Millis(before.0.saturating_add(self.width.as_millis())));
         match weigh(ask.kind, standing, &aim, since) {
             Ok(effect) => outcome.effect = Some(effect),
             Err(why) => outcome.refused = Some(why),

@@ -6,7 +6,10 @@
 //! come back with what they mean ([`crate::failure`]), and the worker decides.
 
 pub mod dlq;
+mod fate;
+mod forgetting;
 pub mod postgres;
+mod relocation;
 mod schema;
 pub mod sqlite;
 
@@ -16,7 +19,7 @@ use bytes::Bytes;
 use shared::clock::Millis;
 use shared::config::{Backend, ProjectionsConfig};
 use shared::identity::Identity;
-use shared::position::{Class, Epoch, Offset, Partition, PartitionId, Position};
+use shared::position::{Class, Epoch, Offset, Partition, PartitionId};
 
 use crate::batch::Batch;
 use crate::bucket::{Bucket, Width};
@@ -25,7 +28,10 @@ use crate::headers;
 use crate::resolution::Stored;
 use crate::retry::{Picked, Retried, Retry, Settlement};
 
+pub use self::fate::{AppliedAt, AppliedEvent, ParkedAt};
+pub use self::forgetting::{CaughtUp, Forgotten, IdBuckets};
 pub use self::postgres::PostgresStore;
+pub use self::relocation::{Deed, OPERATOR_PREFIX, Relocation};
 pub use self::schema::{SchemaError, SchemaState};
 pub use self::sqlite::SqliteStore;
 
@@ -88,122 +94,6 @@ pub struct Progress {
     pub updated_at: Millis,
     /// The oldest timestamp of the last batch before the position.
     pub record_timestamp: Option<Millis>,
-}
-
-/// Where an operator puts a partition.
-#[derive(Clone, Copy, Debug)]
-pub struct Relocation<'a> {
-    /// The epoch of the row that the decision rests on; `None`: there was no row.
-    pub seen: Option<Epoch>,
-    /// The record to apply next.
-    pub next: Offset,
-    /// Its timestamp, where there is such a record.
-    pub record_timestamp: Option<Millis>,
-    /// For a row that is gone: an epoch above every one that it may have had.
-    pub epoch_min: Epoch,
-    /// What is kept of it, in the same transaction.
-    pub deed: &'a Deed,
-}
-
-/// What an operator has done: a row of `audit`.
-#[derive(Clone, Debug)]
-pub struct Deed {
-    /// Who.
-    pub author: String,
-    /// What: a word.
-    pub action: &'static str,
-    /// Why.
-    pub reason: String,
-    /// To what, as JSON.
-    pub filter: String,
-    /// To how many records.
-    pub affected: i64,
-}
-
-/// The owner of a row that an operator has moved and nobody has claimed since begins with it. No
-/// instance is called so: Kafka's names have no colon.
-pub const OPERATOR_PREFIX: &str = "operator: ";
-
-/// A partition's word that everything was applied that the log held.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CaughtUp {
-    /// The partition.
-    pub id: PartitionId,
-    /// The claim it is said under.
-    pub epoch: Epoch,
-    /// The position, which was the log's end.
-    pub next: Offset,
-    /// When the log was asked: what it held then is applied.
-    pub at: Millis,
-}
-
-/// What one step of forgetting did.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Forgotten {
-    /// Buckets that are gone now.
-    pub buckets: Vec<Bucket>,
-    /// There may be more to do at once.
-    pub more: bool,
-}
-
-/// The buckets of ids there are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct IdBuckets {
-    /// How many.
-    pub count: u64,
-    /// The oldest.
-    pub oldest: Option<Bucket>,
-    /// The partition whose position has passed the least: the oldest bucket waits for it.
-    pub behind: Option<PartitionId>,
-}
-
-/// Where and when an identity had its effect.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AppliedAt {
-    /// The record that had it.
-    pub position: Position,
-    /// When it was committed; `None` where the events row is gone.
-    pub at: Option<Millis>,
-}
-
-/// Where and why an identity is parked.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ParkedAt {
-    /// The record.
-    pub position: Position,
-    /// The reason ([`crate::batch::Poison::reason`]).
-    pub reason: String,
-    /// The database's code, where it refused.
-    pub sqlstate: Option<String>,
-    /// How often it was tried.
-    pub attempts: i32,
-    /// What is to become of it.
-    pub state: String,
-    /// Since when.
-    pub at: Millis,
-}
-
-/// An applied event, as `tail` shows it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AppliedEvent {
-    /// Its record.
-    pub position: Position,
-    /// Whose.
-    pub tenant: String,
-    /// CloudEvents attributes.
-    pub source: String,
-    /// The event's id.
-    pub id: String,
-    /// The event's type.
-    pub event_type: String,
-    /// The entity.
-    pub subject: Option<String>,
-    /// When the ingress received it.
-    pub received_at: Millis,
-    /// When its effect was committed.
-    pub applied_at: Millis,
-    /// The payload, JSON text.
-    pub data: String,
 }
 
 /// The partition of a row. Only rows we wrote are read, but a database can be edited by hand.

@@ -7,6 +7,7 @@
 //! it has not claimed.
 
 mod bisect;
+mod claim;
 pub(crate) mod due;
 mod end;
 mod observe;
@@ -15,6 +16,7 @@ mod request;
 mod storm;
 mod suspicion;
 mod turn;
+mod wait;
 
 use std::collections::HashSet;
 use std::convert::Infallible;
@@ -22,14 +24,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use shared::clock::{Clock, Millis};
-use shared::config::{ConsumerConfig, ControlConfig, OnPoison};
+use shared::config::{ConsumerConfig, ControlConfig};
 use shared::health::Heartbeat;
-use shared::log::{ReadBounds, ReadError, Reader, Record};
-use shared::position::{Epoch, Offset, PartitionId};
+use shared::log::{ReadBounds, Reader, Record};
+use shared::position::{Epoch, PartitionId};
 use shared::route::Router;
 use shared::skew::Skew;
-use tokio::sync::{mpsc, oneshot, watch};
-use tracing::{debug, error, warn};
+use tokio::sync::{mpsc, watch};
+use tracing::{error, warn};
 
 use self::bisect::{Bisect, Next};
 pub use self::due::Due;
@@ -49,7 +51,7 @@ use crate::log_limit::LogLimits;
 use crate::metrics::Metrics;
 use crate::resolution::{Resolution, Stored, resolve};
 use crate::retry::Schedule;
-use crate::store::{Applied, Claimed, Store, Unfinished};
+use crate::store::{Applied, Store};
 
 /// The most buckets a worker remembers as made; beyond it, it asks again.
 const BUCKETS_KNOWN_MAX: usize = 1_024;
@@ -242,7 +244,7 @@ impl Worker {
                     let first = records[0].position.offset;
                     if let Some(kept_back) = self.shared.log_limits.refused.admit() {
                         warn!(partition = %self.id, offset = first.0, records = take,
-                            code = refusal.code_or_none(), kept_back,
+                            code = refusal.code, kept_back,
                             "the database refused a batch for its content");
                     }
                     let next = bisect
@@ -295,26 +297,6 @@ impl Worker {
         Batch::decode(records, &context)
     }
 
-    /// Whether what is to be parked of a batch may be parked. Where the partition has to halt for a
-    /// record, and others of the batch stand before it, its offset.
-    fn weigh(&self, batch: &Batch<'_>) -> Result<Option<Offset>, End> {
-        let Some(first) = batch.parked.first() else { return Ok(None) };
-        let (offset, reason) = (first.record.position.offset, first.poison.reason());
-        if self.shared.config.on_poison == OnPoison::Halt {
-            let applied = batch.rows.first().map(|row| row.record.position.offset);
-            return match applied {
-                Some(applied) if applied < offset => Ok(Some(offset)),
-                _ => Err(End::Halted(Halt::Poison(offset, reason))),
-            };
-        }
-        match self.storm.would_be(batch.records(), batch.parked.len()) {
-            None => Ok(None),
-            Some((parked, records)) => {
-                Err(End::Halted(Halt::Storm { offset, reason, parked, records }))
-            }
-        }
-    }
-
     fn bisect(&self) -> Bisect {
         Bisect::new(self.shared.config.retries_max, self.schedule)
     }
@@ -323,84 +305,6 @@ impl Worker {
     fn backoff(&self) -> Backoff {
         let config = &self.shared.config;
         Backoff::new(config.retry_backoff_min, config.retry_backoff_max)
-    }
-
-    /// Claims the partition above `floor`, however long the database is away.
-    async fn claim(&mut self, floor: i64) -> Result<Stored, End> {
-        let owner = self.shared.config.instance.clone();
-        loop {
-            // Whoever is to stop may have lost the partition already: a claim would fence its owner.
-            if *self.stop.borrow() {
-                return Err(End::Stopped);
-            }
-            let claimed = match self.shared.store.claim(self.id, &owner, floor).await {
-                Ok(Some(claim)) => Ok(claim),
-                Ok(None) if floor > 0 => return Err(End::Halted(Halt::Vanished)),
-                Ok(None) => {
-                    let first = self.first_position().await?;
-                    let seeded = self.shared.store.seed(self.id, &owner, first).await;
-                    seeded.map(|stored| Claimed { stored, unfinished: Unfinished::default() })
-                }
-                Err(error) => Err(error),
-            };
-            match claimed {
-                Ok(Claimed { stored: claim, unfinished }) => {
-                    self.backoff.reset();
-                    self.suspicion = Suspicion::of(unfinished, self.records_max);
-                    self.unmoved = Some(claim.epoch);
-                    self.gauge.claimed(claim.epoch, claim.next);
-                    // An older copy of the database may lack tables this worker once made.
-                    self.buckets.clear();
-                    debug!(partition = %self.id, epoch = claim.epoch.0, next = claim.next.0,
-                        "partition claimed");
-                    return Ok(claim);
-                }
-                Err(error) => self.wait_or_halt(error).await?,
-            }
-        }
-    }
-
-    async fn first_position(&mut self) -> Result<Offset, End> {
-        loop {
-            let id = self.id;
-            match self.ask(|reply| Request::FirstPosition(id, reply)).await? {
-                Ok(first) => return Ok(first),
-                Err(error) => self.wait_for_log(error).await?,
-            }
-        }
-    }
-
-    /// Starts delivery and mirrors the position: tools see where a fresh owner begins.
-    async fn start(&mut self, next: Offset) -> Result<Reader, End> {
-        loop {
-            let id = self.id;
-            match self.ask(|reply| Request::Start(id, next, reply)).await? {
-                Ok(reader) => {
-                    reader.mirror(next);
-                    self.gauge.started(reader.watch_end());
-                    self.backoff.reset();
-                    return Ok(reader);
-                }
-                Err(error) => self.wait_for_log(error).await?,
-            }
-        }
-    }
-
-    async fn ask<T>(
-        &mut self,
-        request: impl FnOnce(oneshot::Sender<T>) -> Request,
-    ) -> Result<T, End> {
-        let (reply, answer) = oneshot::channel();
-        let requests = self.requests.clone();
-        let asked = async {
-            requests.send(request(reply)).await.map_err(|_| End::Stopped)?;
-            answer.await.map_err(|_| End::Stopped)
-        };
-        // The whole of it: the supervisor takes no request while it waits for us to stop.
-        tokio::select! {
-            _ = self.stop.wait_for(|stop| *stop) => Err(End::Stopped),
-            answer = asked => answer,
-        }
     }
 
     /// The next records; empty-handed after `poll_wait`.
@@ -503,58 +407,6 @@ impl Worker {
                 Ok(row) => return Ok(row),
                 Err(error) => self.wait_or_halt(error).await?,
             }
-        }
-    }
-
-    /// Waits where waiting may help, ends where it cannot.
-    async fn wait_or_halt(&mut self, error: StoreError) -> Result<(), End> {
-        match error.failure {
-            Failure::Retry | Failure::Lost | Failure::Bucket => {
-                if let Some(kept_back) = self.shared.log_limits.retry.admit() {
-                    warn!(partition = %self.id, code = error.code, error = %error.message,
-                        kept_back, "the database failed, trying again");
-                }
-            }
-            Failure::RetryAlarm => {
-                if let Some(kept_back) = self.shared.log_limits.alarm.admit() {
-                    error!(partition = %self.id, code = error.code, error = %error.message,
-                        kept_back, "the database refuses us, trying again");
-                }
-            }
-            Failure::Data | Failure::Halt => return Err(End::Halted(Halt::Statement(error))),
-        }
-        self.shared.metrics.retries.inc();
-        self.lose_turn();
-        let waited = self.wait().await;
-        self.turn_goes_on();
-        waited
-    }
-
-    async fn wait_for_log(&mut self, error: ReadError) -> Result<(), End> {
-        match error {
-            ReadError::Gap { .. } => Err(End::Halted(Halt::Gap(error))),
-            ReadError::Revoked => Err(End::Revoked),
-            ReadError::Unavailable(_) => {
-                if let Some(kept_back) = self.shared.log_limits.unreadable.admit() {
-                    warn!(partition = %self.id, %error, kept_back,
-                        "the log cannot be read, trying again");
-                }
-                self.wait().await
-            }
-        }
-    }
-
-    async fn wait(&mut self) -> Result<(), End> {
-        let wait = self.backoff.next_wait();
-        self.pause(wait).await
-    }
-
-    async fn pause(&mut self, wait: Duration) -> Result<(), End> {
-        self.heartbeat.beat();
-        self.show_lag();
-        tokio::select! {
-            _ = self.stop.wait_for(|stop| *stop) => Err(End::Stopped),
-            () = tokio::time::sleep(wait) => Ok(()),
         }
     }
 }

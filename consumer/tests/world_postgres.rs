@@ -26,26 +26,12 @@ use self::suite::cases::{all_cases, suite};
 use self::suite::projections::things;
 use self::suite::{Bench, FIRST, NOON, SECOND};
 
-all_cases!(postgres);
+all_cases!(Base::postgres);
 
 const EVENTS: &str = "select count(*) from pipeline.events";
 
-async fn postgres() -> Base {
-    let path = std::env::var("SHOCK_SERVICES").expect("SHOCK_SERVICES names a services.json");
-    let text = std::fs::read_to_string(path).expect("services.json is readable");
-    let services: serde_json::Value = serde_json::from_str(&text).expect("services.json is JSON");
-    Base::postgres(services["postgres"].as_str().expect("services.json names PostgreSQL")).await
-}
-
-fn url(base: &Base) -> &str {
-    match base {
-        Base::Postgres { url, .. } => url,
-        Base::Sqlite { .. } => unreachable!("these cases are PostgreSQL's"),
-    }
-}
-
 async fn connection(base: &Base) -> PgConnection {
-    PgConnection::connect(url(base)).await.expect("the server answers")
+    PgConnection::connect(base.url()).await.expect("the server answers")
 }
 
 async fn run(connection: &mut PgConnection, sql: &str) {
@@ -62,7 +48,7 @@ async fn until_blocked(bench: &Bench) {
 
 #[tokio::test]
 async fn a_zombie_waits_for_an_uncommitted_claim_and_is_fenced() {
-    let bench = Bench::new(postgres().await).await;
+    let bench = Bench::new(Base::postgres().await).await;
     bench.events(FIRST, "before", 3);
     let running = bench.drain().await;
     let mut successor = connection(&bench.base).await;
@@ -77,7 +63,7 @@ async fn a_zombie_waits_for_an_uncommitted_claim_and_is_fenced() {
 
 #[tokio::test]
 async fn a_backend_killed_in_mid_statement_costs_nothing() {
-    let bench = Bench::new(postgres().await).await;
+    let bench = Bench::new(Base::postgres().await).await;
     bench.events(FIRST, "before", 3);
     let running = bench.drain().await;
     let mut holder = connection(&bench.base).await;
@@ -101,7 +87,7 @@ async fn a_backend_killed_in_mid_statement_costs_nothing() {
 /// A consumer whose clock is off would park every record as implausible, and parked is final.
 #[tokio::test]
 async fn a_clock_that_is_off_applies_and_parks_nothing() {
-    let mut bench = Bench::new(postgres().await).await;
+    let mut bench = Bench::new(Base::postgres().await).await;
     bench.config.clock_skew_max = Duration::from_secs(3_600);
     let now = Clock::System.now();
     for n in 0..3 {
@@ -129,10 +115,10 @@ async fn a_clock_that_is_off_applies_and_parks_nothing() {
 /// Whoever is dropped in the middle of a statement must not keep a place of the pool.
 #[tokio::test]
 async fn a_dropped_statement_gives_its_place_back() {
-    let bench = Bench::new(postgres().await).await;
+    let bench = Bench::new(Base::postgres().await).await;
     bench.events(FIRST, "before", 3);
     bench.drain().await.stop().await;
-    let config = PostgresConfig { url: url(&bench.base).to_owned(), connections_max: 1 };
+    let config = PostgresConfig { url: bench.base.url().to_owned(), connections_max: 1 };
     let store = Store::Postgres(PostgresStore::connect(&config, PIPELINE).expect("a valid URL"));
     let held = bench.base.hold().await;
     tokio::select! {
@@ -179,8 +165,8 @@ async fn proxy(target: String, swallow: Arc<AtomicBool>) -> u16 {
 
 #[tokio::test]
 async fn a_commit_whose_answer_is_lost_is_recognised() {
-    let bench = Bench::new(postgres().await).await;
-    let direct = url(&bench.base).to_owned();
+    let bench = Bench::new(Base::postgres().await).await;
+    let direct = bench.base.url().to_owned();
     let (head, database) = direct.rsplit_once('/').expect("a URL with a database");
     let (scheme, address) = head.rsplit_once('@').expect("a URL with a user");
     let swallow = Arc::new(AtomicBool::new(false));
@@ -213,14 +199,14 @@ async fn a_commit_whose_answer_is_lost_is_recognised() {
 
 #[tokio::test]
 async fn the_runtime_role_applies_without_the_right_to_make_tables() {
-    let bench = Bench::new(postgres().await).await;
+    let bench = Bench::new(Base::postgres().await).await;
     let role = format!("runtime_{}", std::process::id());
     bench.base.sql(&format!("create role {role} login")).await;
     match bench.base.store().await {
         Store::Postgres(store) => store.grant(&role).await.expect("grants"),
         Store::Sqlite(_) => unreachable!("this case is PostgreSQL's"),
     }
-    let (_, address) = url(&bench.base).rsplit_once('@').expect("a URL with a user");
+    let (_, address) = bench.base.url().rsplit_once('@').expect("a URL with a user");
     let config = PostgresConfig { url: format!("postgres://{role}@{address}"), connections_max: 2 };
     let store = Store::Postgres(PostgresStore::connect(&config, PIPELINE).expect("a valid URL"));
     assert!(store.migrate().await.is_err(), "it may not make tables");
@@ -273,19 +259,19 @@ async fn found_among_its_neighbours(bench: &mut Bench, deed: &str) {
 
 #[tokio::test]
 async fn a_record_that_kills_the_backend_is_parked_and_no_other() {
-    let mut bench = Bench::new(postgres().await).await;
+    let mut bench = Bench::new(Base::postgres().await).await;
     found_among_its_neighbours(&mut bench, "pg_terminate_backend(pg_backend_pid())").await;
 }
 
 /// `statement_timeout` of the role or the database, where there is one; ours is 30 s.
 async fn time_limit(bench: &Bench, limit: &str) {
-    let (_, database) = url(&bench.base).rsplit_once('/').expect("a URL with a database");
+    let (_, database) = bench.base.url().rsplit_once('/').expect("a URL with a database");
     bench.base.sql(&format!("alter database {database} set statement_timeout = '{limit}'")).await;
 }
 
 #[tokio::test]
 async fn a_record_whose_statement_never_ends_is_parked_and_no_other() {
-    let mut bench = Bench::new(postgres().await).await;
+    let mut bench = Bench::new(Base::postgres().await).await;
     time_limit(&bench, "700ms").await;
     found_among_its_neighbours(&mut bench, "pg_sleep(600)").await;
 }
@@ -293,7 +279,7 @@ async fn a_record_whose_statement_never_ends_is_parked_and_no_other() {
 /// A migration that locks the table for longer than statements may take: no record is to blame.
 #[tokio::test]
 async fn a_locked_table_parks_nothing() {
-    let bench = Bench::new(postgres().await).await;
+    let bench = Bench::new(Base::postgres().await).await;
     time_limit(&bench, "200ms").await;
     let mut holder = connection(&bench.base).await;
     run(&mut holder, "begin; set local statement_timeout = 0; lock table pipeline.events").await;
@@ -313,7 +299,7 @@ async fn a_locked_table_parks_nothing() {
 /// with all that it has when the record is in hand, four times; what it ran rolls back.
 #[tokio::test]
 async fn a_record_that_kills_its_process_is_parked_and_no_other() {
-    let bench = Bench::new(postgres().await).await;
+    let bench = Bench::new(Base::postgres().await).await;
     let deed = "pg_sleep(0.5), pg_terminate_backend(pg_backend_pid())";
     poison(&bench, "b-4", deed).await;
     bench.events(FIRST, "a", 20);
@@ -342,7 +328,7 @@ async fn a_record_that_kills_its_process_is_parked_and_no_other() {
 /// that is missing.
 #[tokio::test]
 async fn a_users_table_without_a_partition_parks_the_record() {
-    let mut bench = Bench::new(postgres().await).await;
+    let mut bench = Bench::new(Base::postgres().await).await;
     let sql = "insert into projections.things (name, n) \
         select data ->> 'name', (data ->> 'n')::bigint from fresh";
     bench.projections = things(&bench.base, sql);
@@ -367,7 +353,7 @@ async fn a_users_table_without_a_partition_parks_the_record() {
 #[tokio::test]
 async fn every_session_has_an_end_of_its_statements() {
     let check = async |of_role: &str, expected: &str| {
-        let mut bench = Bench::new(postgres().await).await;
+        let mut bench = Bench::new(Base::postgres().await).await;
         time_limit(&bench, of_role).await;
         let sql = "insert into projections.things (name, n) \
             select current_setting('statement_timeout') || id, 1 from fresh";

@@ -22,20 +22,6 @@ use self::suite::base::{Base, PIPELINE};
 use self::suite::projections::{apply, bench, examples, things};
 use self::suite::{Bench, FIRST, NOON};
 
-async fn postgres() -> Base {
-    let path = std::env::var("SHOCK_SERVICES").expect("SHOCK_SERVICES names a services.json");
-    let text = std::fs::read_to_string(path).expect("services.json is readable");
-    let services: serde_json::Value = serde_json::from_str(&text).expect("services.json is JSON");
-    Base::postgres(services["postgres"].as_str().expect("services.json names PostgreSQL")).await
-}
-
-fn url(base: &Base) -> &str {
-    match base {
-        Base::Postgres { url, .. } => url,
-        Base::Sqlite { .. } => unreachable!("these cases are PostgreSQL's"),
-    }
-}
-
 fn claim(bench: &Bench, n: usize) {
     let kind = ["opened", "reserved", "paid", "closed"][n / 8 % 4];
     let value = format!(
@@ -48,13 +34,13 @@ fn claim(bench: &Bench, n: usize) {
 /// The consumer's role adds to the ledger and can neither change nor delete; whoever can is found out.
 #[tokio::test]
 async fn the_ledger_is_only_added_to_and_tells_who_changed_it() {
-    let mut bench = Bench::new(postgres().await).await;
+    let mut bench = Bench::new(Base::postgres().await).await;
     let role = format!("ledger_{}", std::process::id());
     bench.base.sql(&format!("create role {role} login")).await;
     bench.projections = examples(&bench.base);
     bench.projections.runtime_role = Some(role.clone());
     bench.migrate().await.expect("the tables are made");
-    let (_, address) = url(&bench.base).rsplit_once('@').expect("a URL with a user");
+    let (_, address) = bench.base.url().rsplit_once('@').expect("a URL with a user");
     let runtime = format!("postgres://{role}@{address}");
     let config = PostgresConfig { url: runtime.clone(), connections_max: 2 };
     let store = Store::Postgres(PostgresStore::connect(&config, PIPELINE).expect("a valid URL"));
@@ -105,7 +91,7 @@ async fn the_ledger_is_only_added_to_and_tells_who_changed_it() {
 /// A right that the role lacks is found before anything is consumed.
 #[tokio::test]
 async fn a_right_that_lacks_is_refused_at_start() {
-    let mut bench = Bench::new(postgres().await).await;
+    let mut bench = Bench::new(Base::postgres().await).await;
     let role = format!("lacking_{}", std::process::id());
     bench.base.sql(&format!("create role {role} login")).await;
     let sql = "insert into projections.things (name, n) select data ->> 'name', count(*) from fresh \
@@ -115,7 +101,7 @@ async fn a_right_that_lacks_is_refused_at_start() {
     bench.projections.entries[0].ddl[0].text +=
         "; grant select, insert on things to {runtime_role}";
     bench.migrate().await.expect("the tables are made");
-    let (_, address) = url(&bench.base).rsplit_once('@').expect("a URL with a user");
+    let (_, address) = bench.base.url().rsplit_once('@').expect("a URL with a user");
     let config = PostgresConfig { url: format!("postgres://{role}@{address}"), connections_max: 1 };
     let store = Store::Postgres(PostgresStore::connect(&config, PIPELINE).expect("a valid URL"));
     let store = store.with_projections(&bench.projections).expect("a statement that changes rows");
@@ -129,7 +115,7 @@ async fn a_right_that_lacks_is_refused_at_start() {
 /// A statement that writes whatever is fresh is undone where the fence does not hold.
 #[tokio::test]
 async fn a_fenced_batch_leaves_nothing_of_a_statement_that_asks_for_no_event() {
-    let mut bench = Bench::new(postgres().await).await;
+    let mut bench = Bench::new(Base::postgres().await).await;
     let sql = "insert into projections.things (name, n) \
         select 'row ' || (select count(*) from projections.things), 1 from (select count(*) as n from fresh) f \
         where f.n > 0 or exists (select 1 from projections.switch)";
@@ -160,7 +146,7 @@ async fn a_fenced_batch_leaves_nothing_of_a_statement_that_asks_for_no_event() {
 /// a record.
 #[tokio::test]
 async fn odd_times_are_the_time_of_receipt() {
-    let bench = bench(postgres().await).await;
+    let bench = bench(Base::postgres().await).await;
     let time = async |text: &str| {
         let sql = format!(
             "select (pipeline.shock_time('{text}', '2026-01-01T00:00:00Z') at time zone 'UTC')::text"
@@ -187,7 +173,7 @@ async fn odd_times_are_the_time_of_receipt() {
 /// that of the same batches without projections.
 #[tokio::test]
 async fn balances_of_skewed_accounts_add_up() {
-    let bench = bench(postgres().await).await;
+    let bench = bench(Base::postgres().await).await;
     let (accounts, batch, batches) = (10_000_f64, 1_000, 30);
     let mut seed = 7_u64;
     let mut skewed = || {

@@ -1,5 +1,6 @@
 //! `shock ctl …`: look at a running system and steer it.
 
+mod direct;
 mod dlq;
 mod events;
 mod key;

@@ -118,7 +118,8 @@ impl LoadMetrics {
             ),
             restarts: registry.counters(
                 "shock_consumer_control_restarts_total",
-                "Tasks of the control loop, and the one that forgets ids, that died and were started again. Consumption goes on.",
+                "Tasks beside the writers (control loop, forgetting of ids, parked records, mirror) that died \
+                 and were started again. Consumption goes on.",
                 &["task"],
             ),
         }

@@ -19,7 +19,7 @@ pub struct Standing {
     pub owner: Option<String>,
     /// When its row last changed.
     pub updated_at: Option<Millis>,
-    /// The timestamp of the last record before the position, as its row says.
+    /// The oldest timestamp of the last batch before the position, as its row says.
     pub record_timestamp: Option<Millis>,
     /// What is mirrored to the log.
     pub mirror: Option<Offset>,

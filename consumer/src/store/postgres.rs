@@ -3,8 +3,8 @@
 //! Never `begin … commit` from here: a process that is paused between the two would hold the
 //! progress row's lock, and its successor could not claim. Table names carry the schema, so that a
 //! pooler in transaction mode needs no session state. The role that runs this needs select, insert
-//! and update on the tables (of `audit` no update), delete on `parked`, and execute on
-//! `shock_ensure_buckets`; [`PostgresStore::grant`] gives exactly that.
+//! and update on the tables (of `audit` no update), delete on `parked`, and execute on the two functions
+//! that make and drop buckets; [`PostgresStore::grant`] gives exactly that.
 
 mod columns;
 mod dlq;

@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use shared::position::PartitionId;
 
 use super::Shared;
+use crate::log_limit::LogLimit;
 
 /// How often the store is asked: what an operator redrives begins so soon.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -70,6 +71,7 @@ impl Due {
 pub(crate) async fn watch(shared: Arc<Shared>) -> Infallible {
     let mut interval = tokio::time::interval(INTERVAL);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let complaints = LogLimit::default();
     loop {
         interval.tick().await;
         let asked = shared.due.asked();
@@ -78,7 +80,11 @@ pub(crate) async fn watch(shared: Arc<Shared>) -> Infallible {
         }
         match shared.store.due(&asked, shared.clock.now()).await {
             Ok(due) => shared.due.set(&due),
-            Err(error) => tracing::debug!(%error, "the store does not tell what is due"),
+            Err(error) => {
+                if let Some(kept_back) = complaints.admit() {
+                    tracing::warn!(%error, kept_back, "the store does not tell what is due");
+                }
+            }
         }
     }
 }

@@ -31,7 +31,10 @@ pub enum Halt {
     #[error("the progress row is gone: `shock ctl recover` makes it anew")]
     Vanished,
     /// The database refused even to park this one record.
-    #[error("offset {offset} cannot be parked: {code}", offset = .0.0, code = .1.code_or_none())]
+    #[error(
+        "offset {offset} cannot be parked: {code}",
+        offset = .0.0, code = .1.code.as_deref().unwrap_or("no code")
+    )]
     Unparkable(Offset, StoreError),
     /// A record would have to be parked, and `consumer.on_poison` is `halt`.
     #[error("offset {offset} would be parked: {reason}", offset = .0.0, reason = .1)]

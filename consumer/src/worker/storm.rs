@@ -1,9 +1,13 @@
 //! The storm guard: many records parked in a row mean that something is wrong with all of them, and
-//! emptying the topic into `parked` would be no help.
+//! emptying the topic into `parked` would be no help. Here it is decided whether a batch may park at all.
 
 use std::collections::VecDeque;
 
-use shared::config::ConsumerConfig;
+use shared::config::{ConsumerConfig, OnPoison};
+use shared::position::Offset;
+
+use super::{End, Halt, Worker};
+use crate::batch::Batch;
 
 /// How many of the last records were parked. It begins empty with every claim.
 #[derive(Debug)]
@@ -48,6 +52,28 @@ impl Storm {
         {
             self.batches.pop_front();
             (self.records, self.parked) = (self.records - records, self.parked - parked);
+        }
+    }
+}
+
+impl Worker {
+    /// Whether what is to be parked of a batch may be parked. Where the partition has to halt for a
+    /// record, and others of the batch stand before it, its offset.
+    pub(super) fn weigh(&self, batch: &Batch<'_>) -> Result<Option<Offset>, End> {
+        let Some(first) = batch.parked.first() else { return Ok(None) };
+        let (offset, reason) = (first.record.position.offset, first.poison.reason());
+        if self.shared.config.on_poison == OnPoison::Halt {
+            let applied = batch.rows.first().map(|row| row.record.position.offset);
+            return match applied {
+                Some(applied) if applied < offset => Ok(Some(offset)),
+                _ => Err(End::Halted(Halt::Poison(offset, reason))),
+            };
+        }
+        match self.storm.would_be(batch.records(), batch.parked.len()) {
+            None => Ok(None),
+            Some((parked, records)) => {
+                Err(End::Halted(Halt::Storm { offset, reason, parked, records }))
+            }
         }
     }
 }

@@ -66,8 +66,13 @@ impl Base {
         Self::Sqlite { _directory: directory, path, pool }
     }
 
-    /// A new database on the server at `url`.
-    pub async fn postgres(url: &str) -> Self {
+    /// A new database on the services' PostgreSQL.
+    pub async fn postgres() -> Self {
+        let path = std::env::var("SHOCK_SERVICES").expect("SHOCK_SERVICES names a services.json");
+        let text = std::fs::read_to_string(path).expect("services.json is readable");
+        let services: serde_json::Value =
+            serde_json::from_str(&text).expect("services.json is JSON");
+        let url = services["postgres"].as_str().expect("services.json names PostgreSQL");
         use std::sync::atomic::{AtomicU32, Ordering};
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let name = format!("suite_{}_{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
@@ -79,6 +84,14 @@ impl Base {
         let url = format!("{server}/{name}");
         let pool = PgPool::connect(&url).await.expect("the new database answers");
         Self::Postgres { url, pool }
+    }
+
+    /// Where the server is.
+    pub fn url(&self) -> &str {
+        match self {
+            Self::Postgres { url, .. } => url,
+            Self::Sqlite { .. } => unreachable!("these cases are PostgreSQL's"),
+        }
     }
 
     /// A new handle, with connections of its own: another process, as far as the database knows.

@@ -9,9 +9,9 @@ use shared::clock::Millis;
 use shared::config::PostgresConfig;
 use sqlx::{Connection as _, PgConnection};
 
-use super::suite::base::PIPELINE;
+use super::suite::base::{Base, PIPELINE};
 use super::suite::{Bench, FIRST, NOON, SECOND};
-use super::{connection, postgres, run, url};
+use super::{connection, run};
 
 const EVENTS: &str = "select count(*) from pipeline.events";
 const HOUR: i64 = 3_600_000;
@@ -20,7 +20,7 @@ const WAIT: Duration = Duration::from_millis(100);
 
 /// A store in which the buckets of the first two hours are due.
 async fn with_two_due() -> Bench {
-    let mut bench = Bench::new(postgres().await).await;
+    let mut bench = Bench::new(Base::postgres().await).await;
     // The oldest record of the last batch counts.
     bench.config.batch_records_max = 1;
     bench.clock.advance(4 * HOUR);
@@ -39,7 +39,7 @@ async fn with_two_due() -> Bench {
 async fn duplicates_are_caught_while_buckets_are_dropped() {
     const WINDOW_MS: i64 = 60_000;
     const IDS: i64 = 2_000;
-    let mut bench = Bench::new(postgres().await).await;
+    let mut bench = Bench::new(Base::postgres().await).await;
     bench.config.dedupe_window = Duration::from_millis(WINDOW_MS as u64);
     bench.config.batch_records_max = 48;
     bench.clock.advance(61 * WINDOW_MS);
@@ -130,7 +130,7 @@ async fn the_runtime_role_drops_what_is_due_and_nothing_else() {
         Store::Postgres(store) => store.grant(&role).await.expect("grants"),
         Store::Sqlite(_) => unreachable!("this case is PostgreSQL's"),
     }
-    let (_, address) = url(&bench.base).rsplit_once('@').expect("a URL with a user");
+    let (_, address) = bench.base.url().rsplit_once('@').expect("a URL with a user");
     let config = PostgresConfig { url: format!("postgres://{role}@{address}"), connections_max: 2 };
     let store = Store::Postgres(PostgresStore::connect(&config, PIPELINE).expect("a valid URL"));
     for _ in 0..3 {

@@ -13,13 +13,12 @@ use consumer::store::PostgresStore;
 use shared::position::{Epoch, Offset};
 use sqlx::{AssertSqlSafe, PgConnection};
 
-use super::postgres;
 use super::suite::base::Base;
 use super::suite::{Bench, FIRST, NOON, WINDOW};
 
 /// Three buckets of ids around the batch's, the events and the parked, filled and told as big.
 async fn filled() -> (Bench, PostgresStore) {
-    let bench = Bench::new(postgres().await).await;
+    let bench = Bench::new(Base::postgres().await).await;
     bench.events(FIRST, "a", 50);
     bench.drain().await.stop().await;
     let bucket = NOON.0.div_euclid(WINDOW.as_millis() as i64);

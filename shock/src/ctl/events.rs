@@ -3,16 +3,16 @@
 use std::sync::Arc;
 
 use anyhow::Context;
+use consumer::Lookup;
 use consumer::lookup::{self, LookupError};
-use consumer::{Lookup, Store};
-use shared::config::{Backend, Config, Purpose};
 use shared::log::{Scanner, kafka};
 use shared::tenant::TenantId;
 
+use super::direct::{Direct, direct};
 use crate::cli::{AskOptions, EventsCommand};
 use crate::consumer::known_sources;
 use crate::exit::End;
-use crate::{admin_client, output, runtime, settings};
+use crate::{admin_client, output, runtime};
 
 /// Runs the command; prints JSON.
 pub fn run(command: EventsCommand) -> anyhow::Result<()> {
@@ -34,7 +34,7 @@ async fn find(
     source: Option<&str>,
     at: &AskOptions,
 ) -> anyhow::Result<String> {
-    let Some(lookup) = direct(at).await? else {
+    let Some(lookup) = open(at).await? else {
         let mut query = vec![("tenant", tenant.as_str()), ("id", id)];
         query.extend(source.map(|source| ("source", source)));
         return admin_client::get(&at.admin, lookup::FIND_PATH, &query).await;
@@ -44,7 +44,7 @@ async fn find(
 }
 
 async fn tail(count: u16, at: &AskOptions) -> anyhow::Result<String> {
-    let Some(lookup) = direct(at).await? else {
+    let Some(lookup) = open(at).await? else {
         return admin_client::get(&at.admin, lookup::TAIL_PATH, &[("n", &count.to_string())]).await;
     };
     let events = lookup.tail(count).await.map_err(unavailable)?;
@@ -52,16 +52,9 @@ async fn tail(count: u16, at: &AskOptions) -> anyhow::Result<String> {
 }
 
 /// The look-up on Kafka and PostgreSQL, where the settings name them.
-async fn direct(at: &AskOptions) -> anyhow::Result<Option<Lookup>> {
-    if at.settings.config.is_empty() && at.settings.set.is_empty() {
-        return Ok(None);
-    }
-    let config: Config = settings::load(&settings::sources(&at.settings), Purpose::Consumer)?;
-    let Backend::Cluster { kafka, .. } = &config.backend else { return Ok(None) };
-    let store = Store::connect(&config.backend, &config.consumer.pipeline)
-        .await
-        .map_err(|error| End::Unavailable(error.to_string()))?;
-    let scanner = kafka::Scanner::connect(kafka, &config.consumer.pipeline)?;
+async fn open(at: &AskOptions) -> anyhow::Result<Option<Lookup>> {
+    let Some(Direct { config, kafka, store }) = direct(at).await? else { return Ok(None) };
+    let scanner = kafka::Scanner::connect(&kafka, &config.consumer.pipeline)?;
     let sources = known_sources(&config);
     Ok(Some(Lookup::new(store, Arc::new(Scanner::Kafka(scanner)), config.router, sources)))
 }

@@ -3,21 +3,21 @@
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
+use consumer::Recovery;
 use consumer::bucket::Width;
 use consumer::recovery::{Ask, Choice, Condition, Kind, MOVE_PATH, Outcome, RecoveryError};
 use consumer::store::SchemaError;
-use consumer::{Recovery, Store};
 use hyper::Method;
 use shared::clock::{Clock, Millis};
-use shared::config::{Backend, Config, Purpose};
 use shared::log::{Scanner, kafka};
 
+use super::direct::{Direct, direct};
 use super::setting::author;
 use super::span;
 use super::table::table;
 use crate::cli::{AskOptions, RecoverOptions, ReplayOptions, SignedOptions};
 use crate::exit::End;
-use crate::{admin_client, output, runtime, settings};
+use crate::{admin_client, output, runtime};
 
 /// What is shown of a partition.
 const COLUMNS: [&str; 9] =
@@ -54,7 +54,7 @@ fn ask(
 }
 
 async fn run((ask, at): (Ask, AskOptions)) -> anyhow::Result<()> {
-    let outcomes = match direct(&at).await? {
+    let outcomes = match recovery(&at).await? {
         Some(recovery) => recovery.ask(&ask).await.map_err(|error| match error {
             RecoveryError::Request(why) => anyhow::Error::msg(why),
             other => End::Unavailable(other.to_string()).into(),
@@ -72,17 +72,10 @@ async fn run((ask, at): (Ask, AskOptions)) -> anyhow::Result<()> {
     }
 }
 
-/// On Kafka and PostgreSQL themselves, where the settings name them: also while no consumer runs.
-async fn direct(at: &AskOptions) -> anyhow::Result<Option<Recovery>> {
-    if at.settings.config.is_empty() && at.settings.set.is_empty() {
-        return Ok(None);
-    }
-    let config: Config = settings::load(&settings::sources(&at.settings), Purpose::Consumer)?;
-    let Backend::Cluster { kafka, .. } = &config.backend else { return Ok(None) };
-    let store = Store::connect(&config.backend, &config.consumer.pipeline)
-        .await
-        .map_err(|error| End::Unavailable(error.to_string()))?;
-    let scanner = kafka::Scanner::connect(kafka, &config.consumer.pipeline)?;
+/// On Kafka and PostgreSQL themselves, where the settings name them.
+async fn recovery(at: &AskOptions) -> anyhow::Result<Option<Recovery>> {
+    let Some(Direct { config, kafka, store }) = direct(at).await? else { return Ok(None) };
+    let scanner = kafka::Scanner::connect(&kafka, &config.consumer.pipeline)?;
     let width = Width::of_window(config.consumer.dedupe_window);
     // Which ids are kept is the store's to say: another window here would promise what is not there.
     let told = |error: SchemaError| match error.is_transient() {

@@ -83,11 +83,6 @@ pub(super) const MIRRORED: &str = "update pipeline.parked k set mirrored = a.sta
     from unnest($1::bytea[], $2::text[], $3::text[]) as a (digest, tenant, state) \
     where k.digest = a.digest and k.tenant = a.tenant";
 
-/// Two statements that wait for each other, one of which was ended.
-const DEADLOCK: &str = "40P01";
-/// An operator's statement is tried again so often after one: each costs `deadlock_timeout` (1 s).
-const DEADLOCKS_MAX: u32 = 5;
-
 type Bound = Query<'static, Postgres, PgArguments>;
 
 impl PostgresStore {
@@ -125,12 +120,9 @@ impl PostgresStore {
         note: &Note,
     ) -> Result<u64, StoreError> {
         let waits: Vec<i64> = rows.iter().map(|(_, wait_ms)| *wait_ms).collect();
-        self.acted(|| {
-            let query = sqlx::query(AssertSqlSafe(Arc::clone(&self.sql.redrive)));
-            let query = bind_keys(query, rows.iter().map(|(key, _)| key)).bind(waits.clone());
-            bind_note(query, states, note)
-        })
-        .await
+        let query = sqlx::query(AssertSqlSafe(Arc::clone(&self.sql.redrive)));
+        let query = bind_keys(query, rows.iter().map(|(key, _)| key)).bind(waits);
+        self.counted(bind_note(query, states, note)).await
     }
 
     pub(in crate::store) async fn drop_parked(
@@ -139,11 +131,9 @@ impl PostgresStore {
         states: &[State],
         note: &Note,
     ) -> Result<u64, StoreError> {
-        self.acted(|| {
-            let query = sqlx::query(AssertSqlSafe(Arc::clone(&self.sql.drop_parked)));
-            bind_note(bind_keys(query, keys.iter()), states, note)
-        })
-        .await
+        let query = sqlx::query(AssertSqlSafe(Arc::clone(&self.sql.drop_parked)));
+        let query = bind_keys(query, keys.iter());
+        self.counted(bind_note(query, states, note)).await
     }
 
     pub(in crate::store) async fn audit(
@@ -205,18 +195,6 @@ impl PostgresStore {
         let mut lease = Lease::of(&self.pool).await?;
         let rows = tokio::time::timeout(STATEMENT_TIMEOUT, query.fetch_all(&mut *lease)).await;
         lease.settled(rows)
-    }
-
-    /// An operator's statement. Workers write the same rows in an order of their own: where the two block
-    /// each other, the server ends one, nothing of it is done, and it is tried again.
-    async fn acted(&self, query: impl Fn() -> Bound) -> Result<u64, StoreError> {
-        let mut left = DEADLOCKS_MAX;
-        loop {
-            match self.counted(query()).await {
-                Err(error) if left > 0 && error.code.as_deref() == Some(DEADLOCK) => left -= 1,
-                answer => return answer,
-            }
-        }
     }
 
     async fn counted(&self, query: Bound) -> Result<u64, StoreError> {

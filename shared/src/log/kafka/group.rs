@@ -15,8 +15,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::member::{Command, Member};
 use super::ownership::{Generation, Moved, Ownership};
-use super::reader::PartitionReader;
-use super::{KafkaConfig, KafkaError, settings};
+use super::reader::{PartitionReader, gap};
+use super::{KafkaConfig, KafkaError, native, settings};
 use crate::log::{Change, ReadError};
 use crate::position::{Offset, PartitionId};
 
@@ -118,12 +118,24 @@ impl Group {
         from: Offset,
     ) -> impl Future<Output = Result<PartitionReader, ReadError>> + Send + use<> {
         let asked = self.ask_start(id, from);
-        // The thread answers unless it has ended, and then nothing is ours.
-        async move { asked?.await.unwrap_or(Err(ReadError::Revoked)) }
+        let (consumer, topic) =
+            (Weak::clone(&self.consumer), self.topics[id.class.index()].clone());
+        async move {
+            match asked? {
+                // The thread answers unless it has ended, and then nothing is ours.
+                Some(started) => started.await.unwrap_or(Err(ReadError::Revoked)),
+                // Only a hand writes such a position; to librdkafka negative offsets are words of their own.
+                None => Err(gap(&consumer, native::topic_name(&topic), id, from).await),
+            }
+        }
     }
 
-    fn ask_start(&self, id: PartitionId, from: Offset) -> Result<Started, ReadError> {
+    /// `None`: nothing can be delivered from there.
+    fn ask_start(&self, id: PartitionId, from: Offset) -> Result<Option<Started>, ReadError> {
         let generation = *self.told.get(&id).ok_or(ReadError::Revoked)?;
+        if from.0 < 0 {
+            return Ok(None);
+        }
         let (reply, started) = oneshot::channel();
         self.commands.try_send(Command::Start { id, generation, from, reply }).map_err(
             |error| match error {
@@ -131,7 +143,7 @@ impl Group {
                 TrySendError::Disconnected(_) => ReadError::Revoked,
             },
         )?;
-        Ok(started)
+        Ok(Some(started))
     }
 
     /// See [`crate::log::Subscription::leave`].

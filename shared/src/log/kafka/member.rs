@@ -19,8 +19,6 @@ use crate::position::{Offset, PartitionId};
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// How often positions are mirrored. Autoscalers read them every 15 s or more.
 const MIRROR_INTERVAL: Duration = Duration::from_secs(2);
-/// The longest wait for a partition's bounds.
-const WATERMARKS_TIMEOUT: Duration = Duration::from_secs(5);
 /// The longest wait for the group to let a leaving member go.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(DRAIN_TIMEOUT.as_secs() + 5);
 
@@ -118,15 +116,6 @@ impl Member {
         let ownership = self.ownership();
         if !ownership.owns(id, generation) {
             return Err(ReadError::Revoked);
-        }
-        if from.0 < 0 {
-            // Only a hand writes such a position; to librdkafka negative offsets are words of their own.
-            let topic = ownership.topic(id.class);
-            let (low, end) = self
-                .consumer
-                .fetch_watermarks(topic, id.partition.as_i32(), WATERMARKS_TIMEOUT)
-                .map_err(unavailable)?;
-            return Err(ReadError::Gap { wanted: from, low: Offset(low), end: Offset(end) });
         }
         if let Some(earlier) = ownership.set_slot(id, None) {
             // Started again, at another position: the earlier reader ends.

@@ -98,7 +98,9 @@ impl PartitionReader {
                 Ok(0) => {}
                 Ok(_) => return Ok(()),
                 Err(Fault::Revoked) => return Err(ReadError::Revoked),
-                Err(Fault::OutOfRange) => return Err(self.gap().await),
+                Err(Fault::OutOfRange) => {
+                    return Err(gap(&self.consumer, self.topic.clone(), self.id, self.next).await);
+                }
                 Err(Fault::Client(error)) => return Err(ReadError::Unavailable(error.to_string())),
             }
             // The callback leaves a permit when it comes between the drain and this wait.
@@ -144,14 +146,6 @@ impl PartitionReader {
             }
         }
         Ok(records)
-    }
-
-    async fn gap(&self) -> ReadError {
-        let wanted = self.next;
-        match range(&self.consumer, &self.topic, self.id).await {
-            Ok((low, end)) => ReadError::Gap { wanted, low, end },
-            Err(error) => error,
-        }
     }
 
     /// See [`crate::log::Reader::end`]: as the last fetch saw it, no I/O.
@@ -226,6 +220,19 @@ fn cached_end(
     let cached = consumer
         .and_then(|consumer| native::cached_end(consumer.client(), topic, id.partition.as_i32()));
     Offset(cached.unwrap_or(0))
+}
+
+/// What a position outside the log is told.
+pub(super) async fn gap(
+    consumer: &Weak<BaseConsumer<Ownership>>,
+    topic: CString,
+    id: PartitionId,
+    wanted: Offset,
+) -> ReadError {
+    match range(consumer, &topic, id).await {
+        Ok((low, end)) => ReadError::Gap { wanted, low, end },
+        Err(error) => error,
+    }
 }
 
 /// The oldest offset and the end, asked of Kafka.

@@ -184,19 +184,18 @@ pub(super) fn member(
 /// Settings of a consumer that looks without joining its group.
 pub(super) fn scanner(config: &KafkaConfig, pipeline: &str) -> Result<ClientConfig, KafkaError> {
     let mut client = common(config, "scanner");
-    outside_groups(&mut client, config)?;
-    // What the group has committed can be asked for only under its id. Without a subscription
-    // librdkafka never joins it, and without auto-commit it never commits to it.
-    client.set("group.id", config.group_id(pipeline));
+    // What the group has committed can be asked for only under its id.
+    looking(&mut client, config, pipeline)?;
     Ok(client)
 }
 
 /// What looking rests on, over what an operator passes through.
-fn outside_groups(client: &mut ClientConfig, config: &KafkaConfig) -> Result<(), KafkaError> {
+fn looking(client: &mut ClientConfig, config: &KafkaConfig, group: &str) -> Result<(), KafkaError> {
     pass_through(client, config)?;
     client
-        // librdkafka assigns partitions only under a group id; nothing ever joins or commits to it.
-        .set("group.id", config.group_id("scanner"))
+        // librdkafka assigns partitions only under a group id. Without a subscription it never joins the
+        // group, and without auto-commit it never commits to it.
+        .set("group.id", config.group_id(group))
         // A topic that was cut or made anew is no topic to go on in: whoever looks is told.
         .set("auto.offset.reset", "error")
         .set("enable.auto.commit", "false")
@@ -241,7 +240,7 @@ pub(super) fn control_reader(config: &KafkaConfig) -> Result<ClientConfig, Kafka
         .set("queued.min.messages", "1000")
         .set("fetch.queue.backoff.ms", "50")
         .set("topic.metadata.refresh.interval.ms", "10000");
-    outside_groups(&mut client, config)?;
+    looking(&mut client, config, "scanner")?;
     Ok(client)
 }
 

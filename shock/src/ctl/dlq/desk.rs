@@ -5,15 +5,14 @@ use consumer::dlq::{
     self, AUDIT_PATH, Action, Ask, AuditRow, DROP_PATH, Dlq, DlqError, Done, Filter, LIST_PATH,
     Page, REDRIVE_PATH, ROW_PATH, SUMMARY_PATH, Summary, Whole,
 };
-use consumer::store::Store;
 use hyper::Method;
 use serde::de::DeserializeOwned;
 use shared::clock::Clock;
-use shared::config::{Backend, Purpose};
 
+use crate::admin_client;
 use crate::cli::AskOptions;
+use crate::ctl::direct::{Direct, direct};
 use crate::exit::End;
-use crate::{admin_client, settings};
 
 /// One of the two.
 pub(super) enum Desk {
@@ -26,17 +25,9 @@ pub(super) enum Desk {
 impl Desk {
     /// PostgreSQL where the settings name it, else the admin port.
     pub(super) async fn of(at: &AskOptions) -> anyhow::Result<Self> {
-        if at.settings.config.is_empty() && at.settings.set.is_empty() {
-            return Ok(Self::Port(at.admin.clone()));
-        }
-        let config = settings::load(&settings::sources(&at.settings), Purpose::Consumer)?;
-        // The embedded store belongs to its process.
-        let Backend::Cluster { .. } = &config.backend else {
+        let Some(Direct { store, .. }) = direct(at).await? else {
             return Ok(Self::Port(at.admin.clone()));
         };
-        let store = Store::connect(&config.backend, &config.consumer.pipeline)
-            .await
-            .map_err(|error| End::Unavailable(error.to_string()))?;
         store.check().await.map_err(|error| End::Unavailable(error.to_string()))?;
         Ok(Self::Store(Dlq::new(store, Clock::System)))
     }
