@@ -124,7 +124,11 @@ impl Admission {
         let closed = stance.effect.essential_only
             && stance.enforcement == Enforcement::Enforce
             && stance.nothing_essential_in(grant, router);
-        if closed { Err(stance.closed()) } else { Ok(()) }
+        if !closed {
+            return Ok(());
+        }
+        self.metrics.closed_unread();
+        Err(stance.closed())
     }
 
     /// Decides on a request's events and writes down the fate of each.

@@ -174,7 +174,7 @@ fn agreed(became: &[Became]) -> Option<&Reject> {
         };
         let (ours, theirs) = (first.row(), reject.row());
         let unavailable = StatusCode::SERVICE_UNAVAILABLE;
-        let behind = matches!(reject, Reject::BehindFailed) && ours.retry != Retry::Never;
+        let behind = matches!(reject, Reject::BehindFailed(_)) && ours.retry != Retry::Never;
         let agree = ours.code == theirs.code
             || behind
             || (ours.status == unavailable && theirs.status == unavailable);

@@ -19,7 +19,7 @@ use crate::core::Core;
 use crate::desk::Desk;
 use crate::event::{Attributes, Checked, Checks, Entry};
 use crate::head::Trace;
-use crate::reject::Reject;
+use crate::reject::{Outcome, Reject};
 
 /// What became of one event.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,8 +53,8 @@ pub(crate) enum Fate {
     Passes(usize),
     /// Not appended: its party has no more room.
     Shed(usize),
-    /// Not appended: an earlier event of its key or its partition was refused.
-    Behind,
+    /// Not appended: an earlier event of its key or its partition went to this book.
+    Behind(Outcome),
     /// Shares the fate of this earlier event.
     Duplicate(usize),
 }
@@ -88,7 +88,7 @@ pub(crate) fn append<'c>(
         tickets += 1;
         if refused.contains(&checked.id) {
             // Dropping the ticket settles it, so that nobody waits for it.
-            *fate = Fate::Behind;
+            *fate = Fate::Behind(Outcome::Failed);
             parties.failed(party);
             continue;
         }
@@ -215,7 +215,8 @@ impl Appended<'_> {
             let one = match *fate {
                 Fate::Refused => refused(entry),
                 Fate::Shed(party) => Became::Refused(parties.get(party).reject()),
-                Fate::Passes(_) | Fate::Behind => Became::Refused(Reject::BehindFailed),
+                Fate::Behind(cause) => Became::Refused(Reject::BehindFailed(cause)),
+                Fate::Passes(_) => unreachable!("what was admitted has a ticket or stands behind"),
                 Fate::Ticket(index) => match self.acks().outcome(index) {
                     Ok(position) => Became::Accepted(position),
                     Err(error) => Became::Refused(error.into()),

@@ -133,7 +133,7 @@ impl Reject {
             | Self::LogFull
             | Self::LogUnavailable
             | Self::DiskFull
-            | Self::BehindFailed => None,
+            | Self::BehindFailed(_) => None,
         }
     }
 

@@ -157,8 +157,8 @@ pub(crate) enum Reject {
     LogUnavailable,
     /// The log's disk is full.
     DiskFull,
-    /// An earlier event of the same key did not get in.
-    BehindFailed,
+    /// An earlier event of the same key did not get in; it goes to the book of that one.
+    BehindFailed(Outcome),
     /// The log did not answer in time; the record may be there.
     AckUnknown,
 }
@@ -348,8 +348,8 @@ impl Reject {
                 retry(503, "log_unavailable", "the log is unavailable", 2, Failed)
             }
             Self::DiskFull => retry(503, "disk_full", "the log's disk is full", 30, Failed),
-            Self::BehindFailed => {
-                retry(503, "behind_failed", "an earlier event of the key failed", 1, Failed)
+            Self::BehindFailed(cause) => {
+                retry(503, "behind_failed", "an earlier event of the key failed", 1, *cause)
             }
             Self::AckUnknown => {
                 retry(504, "ack_unknown", "the log did not answer in time", 1, Unknown)

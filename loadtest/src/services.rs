@@ -1,9 +1,14 @@
 //! Where the services of a run are: the file that `cargo xtask services up` writes.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use serde::Deserialize;
+
+use crate::process::run;
+
+/// The variable that names the xtask binary, which starts and stops services; xtask itself sets it.
+const XTASK: &str = "SHOCK_XTASK";
 
 /// Addresses of Kafka and PostgreSQL.
 #[derive(Clone, Debug, Deserialize)]
@@ -12,6 +17,9 @@ pub struct Services {
     pub kafka: String,
     /// `postgres://…` of a role that may create databases.
     pub postgres: String,
+    /// Where this was read from.
+    #[serde(skip)]
+    file: PathBuf,
 }
 
 impl Services {
@@ -19,6 +27,26 @@ impl Services {
     pub fn read(path: &Path) -> anyhow::Result<Self> {
         let text = std::fs::read(path)
             .with_context(|| format!("{} (made by `cargo xtask services up`)", path.display()))?;
-        serde_json::from_slice(&text).with_context(|| format!("{} is not valid", path.display()))
+        let services: Self = serde_json::from_slice(&text)
+            .with_context(|| format!("{} is not valid", path.display()))?;
+        Ok(Self { file: path.to_owned(), ..services })
+    }
+
+    /// Stops PostgreSQL: for every user of these services.
+    pub async fn postgres_stop(&self) -> anyhow::Result<()> {
+        self.postgres_control("stop").await
+    }
+
+    /// Starts it again.
+    pub async fn postgres_start(&self) -> anyhow::Result<()> {
+        self.postgres_control("start").await
+    }
+
+    async fn postgres_control(&self, action: &str) -> anyhow::Result<()> {
+        let xtask = std::env::var_os(XTASK)
+            .with_context(|| format!("{XTASK} names the xtask binary; `cargo xtask` sets it"))?;
+        let dir = self.file.parent().and_then(Path::to_str).context("a directory in UTF-8")?;
+        let args = ["services", action, "postgres", "--dir", dir].map(str::to_owned);
+        run(&PathBuf::from(xtask), &args, &[], &std::env::current_dir()?).await.map(drop)
     }
 }

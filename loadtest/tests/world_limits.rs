@@ -1,6 +1,6 @@
 //! Limits on real processes: what an operator pins bites on every replica and is shared by them; an
-//! owner that is killed leaves a floor, and its successor opens it; a control topic that is gone stops
-//! nothing.
+//! owner that is killed leaves a floor, and its successor opens it; a control topic that is gone, or full
+//! of what nobody of us wrote, stops nothing.
 
 mod fixture;
 
@@ -21,6 +21,11 @@ use loadtest::wait::{Seen, let_pass, wait_until};
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::message::Message;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::{Offset, TopicPartitionList};
+use serde_json::{Value, json};
 use shared::Shutdown;
 
 /// What is pinned, events/s.
@@ -257,4 +262,115 @@ async fn a_control_topic_that_is_gone_stops_nothing() -> anyhow::Result<()> {
     let findings = deployment.reconcile(&own.ledger).await?.clean()?;
     println!("{findings}");
     deployment.stop().await
+}
+
+/// Whoever may write to the topic says what no owner would. Nothing of it is taken up, each kind is
+/// counted, and the owner is heard as before.
+#[tokio::test(flavor = "multi_thread")]
+async fn poisoned_words_change_nothing() -> anyhow::Result<()> {
+    let own = fixture::Run::new("limits-poison")?;
+    let settings =
+        Settings { set: vec!["control.profile=bounded-lag".to_owned()], ..Settings::default() };
+    let cluster = own.cluster(&settings, 1).await?;
+    let (admin, stop) = (cluster.ingress_admin()?, Shutdown::new());
+    let press = Press::start(cluster.target().get(), &stop);
+    shows(admin, "source=\"leader\"} 1").await?;
+    let topic = format!("{}-control.live", cluster.topics().prefix);
+    let brokers = cluster.topics().brokers.clone();
+    let poison = tokio::task::spawn_blocking(move || -> anyhow::Result<usize> {
+        let word = heard_limits(&brokers, &topic)?;
+        let words = poisoned(&word);
+        let producer: BaseProducer =
+            ClientConfig::new().set("bootstrap.servers", &brokers).create().context("producer")?;
+        for word in &words {
+            let record = BaseRecord::<(), _>::to(&topic).payload(word.as_slice());
+            producer.send(record).map_err(|(error, _)| error).context("sent")?;
+        }
+        producer.flush(PATIENCE).context("flushed")?;
+        Ok(words.len())
+    });
+    println!("{} poisoned words", poison.await??);
+    for counted in [
+        "shock_control_ignored_total{reason=\"malformed\",topic=\"live\"}",
+        "shock_control_ignored_total{reason=\"version\",topic=\"live\"}",
+        "shock_ingress_limits_ignored_total{reason=\"malformed\"}",
+        "shock_ingress_limits_ignored_total{reason=\"stale\"}",
+        "shock_ingress_limits_ignored_total{reason=\"unconfirmed\"}",
+    ] {
+        let has = async || {
+            let (_, text) = admin::get(admin, "/metrics").await?;
+            let line = text.lines().find(|line| line.starts_with(counted)).unwrap_or_default();
+            let there = line
+                .rsplit(' ')
+                .next()
+                .is_some_and(|count| count.parse().is_ok_and(|count: u64| count > 0));
+            Ok(if there { Seen::There(()) } else { Seen::NotYet(line.to_owned()) })
+        };
+        wait_until(counted.to_owned(), PATIENCE, has).await?;
+    }
+    // Longer than a limit is valid.
+    let before = press.accepted();
+    let_pass(Duration::from_secs(5)).await;
+    shows(admin, "source=\"leader\"} 1").await?;
+    let accepted = press.accepted() - before;
+    stop.cancel();
+    ensure!(accepted > u64::from(OFFERED_PER_S) * 4, "{accepted} of {OFFERED_PER_S}/s for 5 s");
+    ensure!(press.refused() == 0, "{} were refused for what nobody said", press.refused());
+    ensure!(press.other() == 0, "an answer that is neither 202 nor a refusal");
+    Deployment::Cluster(Box::new(cluster)).stop().await
+}
+
+/// The next limits that an owner says.
+fn heard_limits(brokers: &str, topic: &str) -> anyhow::Result<Value> {
+    let consumer: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", brokers)
+        .set("group.id", "poison")
+        .create()
+        .context("consumer")?;
+    let mut from = TopicPartitionList::new();
+    from.add_partition_offset(topic, 0, Offset::End).context("an offset")?;
+    consumer.assign(&from).context("assigned")?;
+    let begun = Instant::now();
+    while begun.elapsed() < PATIENCE {
+        let Some(record) = consumer.poll(Duration::from_millis(100)) else { continue };
+        let record = record.context("a record")?;
+        let word: Value = serde_json::from_slice(record.payload().context("a value")?)?;
+        if word["kind"] == "limits" && word["partitions"].as_array().is_some_and(|p| !p.is_empty())
+        {
+            return Ok(word);
+        }
+    }
+    anyhow::bail!("no limits were heard in {PATIENCE:?}")
+}
+
+/// What can be wrong with them, each newer than what is in effect where that is not what is wrong.
+fn poisoned(word: &Value) -> Vec<Vec<u8>> {
+    let of = |change: &dyn Fn(&mut Value, &mut Value)| {
+        let mut word = word.clone();
+        let mut partitions = word["partitions"].take();
+        for partition in partitions.as_array_mut().into_iter().flatten() {
+            let seq = partition["seq"].as_u64().unwrap_or(0);
+            partition["seq"] = json!(seq + 20);
+            change(partition, &mut word);
+        }
+        word["partitions"] = partitions;
+        serde_json::to_vec(&word).expect("a value is JSON")
+    };
+    let rate = |per_s: Value| of(&move |partition, _| partition["limit_per_s"] = per_s.clone());
+    vec![
+        b"\0{".to_vec(),
+        vec![b'['; 100_000],
+        of(&|_, word| word["v"] = json!(99)),
+        of(&|partition, _| partition["capacity_per_s"] = json!(-1.0)),
+        of(&|partition, _| partition["drain_s"] = json!(1e300)),
+        rate(Value::Null),
+        rate(json!(-1.0)),
+        rate(json!("NaN")),
+        // A thousandth, once: what is meant is said again.
+        rate(json!(0.001)),
+        of(&|partition, _| {
+            partition["epoch"] = json!(0);
+            partition["limit_per_s"] = json!(0.001);
+        }),
+    ]
 }

@@ -3,12 +3,9 @@
 
 mod fixture;
 
-use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::Context;
 use loadtest::deployment::{Cluster, Deployment, Settings};
-use loadtest::process::run;
 use loadtest::wait::let_pass;
 use shared::Shutdown;
 
@@ -21,6 +18,7 @@ const EFFECTS_DEADLINE: Duration = Duration::from_secs(120);
 #[tokio::test(flavor = "multi_thread")]
 async fn an_outage_of_consumers_and_database_is_absorbed() -> anyhow::Result<()> {
     let own = fixture::Run::new("outage")?;
+    let services = fixture::services()?;
     let mut cluster = own.cluster(&Settings::default(), 2).await?;
     let load = own.load(cluster.target(), RATE_PER_S);
     let stop = Shutdown::new();
@@ -28,7 +26,7 @@ async fn an_outage_of_consumers_and_database_is_absorbed() -> anyhow::Result<()>
     let loading = tokio::spawn(async move { load.run(&stopped).await });
     cluster.effects().wait_for(u64::from(RATE_PER_S), EFFECTS_DEADLINE).await?;
 
-    postgres("stop").await?;
+    services.postgres_stop().await?;
     cluster.consumer_kill(0).await?;
     let_pass(ALIVE).await;
     is_alive(&cluster, 1).await?;
@@ -37,7 +35,7 @@ async fn an_outage_of_consumers_and_database_is_absorbed() -> anyhow::Result<()>
     // Started while the database is away: it waits.
     cluster.consumer_start(1).await?;
     is_alive(&cluster, 1).await?;
-    postgres("start").await?;
+    services.postgres_start().await?;
     cluster.consumer_up(0).await?;
 
     stop.cancel();
@@ -61,14 +59,4 @@ async fn is_alive(cluster: &Cluster, consumer: usize) -> anyhow::Result<()> {
     let (status, body) = loadtest::admin::get(cluster.consumer_admin(consumer)?, "/livez").await?;
     anyhow::ensure!(status == 200, "consumer {consumer} is not alive: {body}");
     Ok(())
-}
-
-async fn postgres(action: &str) -> anyhow::Result<()> {
-    let xtask = std::env::var_os("SHOCK_XTASK")
-        .context("SHOCK_XTASK names the xtask binary; `cargo xtask test` sets it")?;
-    let services = fixture::services_file()?;
-    let dir = services.parent().context("services.json is in a directory")?;
-    let dir = dir.to_str().context("UTF-8")?;
-    let args = ["services", action, "postgres", "--dir", dir].map(str::to_owned);
-    run(&PathBuf::from(xtask), &args, &[], &std::env::current_dir()?).await.map(drop)
 }

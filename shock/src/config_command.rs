@@ -23,6 +23,9 @@ pub fn run(command: ConfigCommand) -> anyhow::Result<()> {
             let explanation = explain(&settings::sources(&options), &key)
                 .map_err(|error| End::Config(error.to_string()))?;
             output::line(&explanation.to_string())?;
+            if let Some(faults) = explanation.faults {
+                return Err(End::Config(faults.to_string()).into());
+            }
         }
         ConfigCommand::Reference => output::text(&reference_markdown())?,
     }

@@ -17,6 +17,8 @@ pub fn run(name: &str, args: &[String]) -> Result<()> {
     let mut loadtest = Command::new(workspace::release_binary("loadtest"));
     loadtest.current_dir(workspace::root()).args(["bench", name]);
     loadtest.arg("--services").arg(services).args(args);
+    let xtask = std::env::current_exe().context("the path of this program")?;
+    loadtest.env("SHOCK_XTASK", xtask);
     Err(loadtest.exec()).with_context(|| format!("could not run `{}`", command::line(&loadtest)))
 }
 

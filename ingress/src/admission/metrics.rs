@@ -10,12 +10,15 @@ use super::decision::{Decision, Step};
 
 /// Where a limit comes from.
 const SOURCES: [&str; 6] = ["pin", "breaker", "leader", "local", "lease", "floor"];
+/// In the place of a level where nobody has read the events.
+const UNREAD: &str = "unread";
 
 /// The families.
 #[derive(Clone, Debug)]
 pub(crate) struct Metrics {
     admitted: [IntCounter; Level::COUNT],
     shed: [[IntCounter; Step::ALL.len()]; Level::COUNT],
+    unread: IntCounter,
     shadow: [[IntCounter; Step::ALL.len()]; Level::COUNT],
     /// Limits of all replicas together.
     pub limit: GaugeVec,
@@ -60,7 +63,7 @@ impl Metrics {
         );
         let shed = registry.counters(
             "shock_ingress_shed_total",
-            "Events that admission refused, by level and by the step that refused: ceiling (429), fair_share, mode, limit, pin (an operator's), breaker.",
+            "Events that admission refused, by level (`unread`: a whole request before its body) and by the step that refused: ceiling (429), fair_share, mode, limit, pin (an operator's), breaker.",
             &["level", "step"],
         );
         let shadow = registry.counters(
@@ -80,6 +83,7 @@ impl Metrics {
             admitted: Level::ALL
                 .map(|level| admitted.with_label_values(&[level.index().to_string()])),
             shed: by_step(&shed),
+            unread: shed.with_label_values(&[UNREAD, Step::Mode.name()]),
             shadow: by_step(&shadow),
             limit: registry.gauges_float(
                 "shock_ingress_limit_per_s",
@@ -176,6 +180,11 @@ impl Metrics {
     pub(super) fn closed(&self, class: Class, order: ShedOrder, events: u32) {
         let level = Level::of(class, Colour::Excess, order).index();
         self.shed[level][Step::Mode as usize].inc_by(u64::from(events));
+    }
+
+    /// Counts a request that the mode closes before its events are known.
+    pub(super) fn closed_unread(&self) {
+        self.unread.inc();
     }
 
     /// Events so far by level: asked for, and refused for want of capacity. A tenant's own ceiling is

@@ -14,7 +14,7 @@ use super::decision::{Decision, Permits};
 use super::stance::Stance;
 use crate::append::Fate;
 use crate::event::Entry;
-use crate::reject::Reject;
+use crate::reject::{Outcome, Reject};
 
 /// Events of one tenant for one (class, partition).
 #[derive(Debug)]
@@ -64,7 +64,12 @@ impl Party {
 
     /// Why an event of it was refused.
     pub fn reject(&self) -> Reject {
-        self.refused.clone().unwrap_or(Reject::BehindFailed)
+        self.refused.clone().unwrap_or(Reject::BehindFailed(Outcome::Shed))
+    }
+
+    /// The book of what stands behind that one.
+    fn cause(&self) -> Outcome {
+        self.refused.as_ref().map_or(Outcome::Shed, |reject| reject.row().outcome)
     }
 
     /// What was taken for it, and how many of its events did not use it.
@@ -93,7 +98,7 @@ impl Parties {
         let party = &mut self.list[place];
         if party.stopped {
             party.closed += 1;
-            return Fate::Behind;
+            return Fate::Behind(party.cause());
         }
         if checked.closed && checked.id.class != Class::Control {
             party.stopped = true;
@@ -138,7 +143,7 @@ impl Parties {
             let party = &mut self.list[place];
             let shed = matches!(fate, Fate::Shed(_));
             if party.stopped {
-                *fate = Fate::Behind;
+                *fate = Fate::Behind(party.cause());
             } else if shed || party.left == 0 {
                 party.stopped = true;
                 *fate = Fate::Shed(place);
@@ -193,6 +198,7 @@ mod tests {
     use shared::config::ControlConfig;
     use shared::position::Partition;
 
+    use super::super::decision::Step;
     use super::*;
     use crate::event::Checked;
 
@@ -252,6 +258,23 @@ mod tests {
         check("abab", &[1, 9], "++-+");
         check("abcabcabc", &[2, 1, 0], "++-+-.-..");
         check("aaabbb", &[3, 0], "+++-..");
+    }
+
+    #[test]
+    fn what_stands_behind_goes_to_the_book_of_what_it_waits_for() {
+        let check = |reject: Reject, expected| {
+            let stance = Stance::new(&ControlConfig::default(), Mode::Normal);
+            let mut parties = Parties::default();
+            let mut fates = [0; 3].map(|_| parties.enter(&entry("a", 0, false), &stance));
+            let decision = Decision { refused: Some((Step::Ceiling, reject)), ..Decision::open(1) };
+            parties.iter_mut().for_each(|party| party.settle(decision.clone()));
+            parties.distribute(&mut fates);
+            assert!(matches!(fates[1], Fate::Shed(0)), "{fates:?}");
+            assert!(matches!(fates[2], Fate::Behind(cause) if cause == expected), "{fates:?}");
+        };
+        let limited = Reject::OverCeiling { ceiling_per_1000_s: 1, after_s: 1 };
+        check(limited, Outcome::Limited);
+        check(Reject::NoCapacity { after_s: 1 }, Outcome::Shed);
     }
 
     #[test]

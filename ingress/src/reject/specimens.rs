@@ -2,7 +2,7 @@
 
 use shared::clock::Millis;
 
-use super::{Bound, Reject};
+use super::{Bound, Outcome, Reject};
 use crate::fixed_limits::Quota;
 
 /// The refusals by pattern and example. The patterns are one exhaustive match, so that a variant
@@ -78,7 +78,7 @@ specimens! {
     Reject::LogFull => Reject::LogFull,
     Reject::LogUnavailable => Reject::LogUnavailable,
     Reject::DiskFull => Reject::DiskFull,
-    Reject::BehindFailed => Reject::BehindFailed,
+    Reject::BehindFailed(_) => Reject::BehindFailed(Outcome::Failed),
     Reject::AckUnknown => Reject::AckUnknown,
 }
 

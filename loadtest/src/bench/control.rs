@@ -41,7 +41,7 @@ pub enum Variant {
     EquationFive,
 }
 
-/// Something that happens while a load runs, with `bounded-lag`.
+/// Something that happens while a load runs, with `bounded-lag` unless it says otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Case {
     /// One consumer is four times slower: who is shed?
@@ -50,6 +50,12 @@ pub enum Case {
     OwnerKilled,
     /// A limit is pinned through one of two replicas.
     Ctl,
+    /// Every consumer is stopped and started again, one after the other, with the default profile.
+    Roll,
+    /// Consumers and PostgreSQL are away for as long as the spike would be, with the default profile.
+    Outage,
+    /// Telemetry is more than the database can do, and another process's transactional events need it.
+    TwoOwners,
 }
 
 /// What to measure.
@@ -152,6 +158,9 @@ impl Case {
             Self::SlowPartition => "slow-partition",
             Self::OwnerKilled => "owner-killed",
             Self::Ctl => "ctl",
+            Self::Roll => "roll",
+            Self::Outage => "outage",
+            Self::TwoOwners => "two-owners",
         }
     }
 }

@@ -8,7 +8,7 @@ use super::settings::Settings;
 use super::{ConfigError, Fault, Origin, Purpose, Sources, control, nearest};
 
 /// One key's value and where it comes from.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Explanation {
     /// The key.
     pub key: String,
@@ -19,6 +19,8 @@ pub struct Explanation {
     pub derived: Option<String>,
     /// What the key is for.
     pub doc: &'static str,
+    /// What is wrong elsewhere: nothing of it is in effect before that is mended.
+    pub faults: Option<ConfigError>,
 }
 
 impl std::fmt::Display for Explanation {
@@ -42,8 +44,8 @@ impl std::fmt::Display for Explanation {
     }
 }
 
-/// The value of `key` and where it comes from. It does not ask whether the whole fits together,
-/// but an unreadable file or a setting that is wrong in itself is an error.
+/// The value of `key` and where it comes from, also where a file cannot be read or a setting is wrong
+/// in itself. It does not ask whether the whole fits together. An unknown key is an error.
 pub fn explain(sources: &Sources, key: &str) -> Result<Explanation, ConfigError> {
     let Some(known) = find(key) else {
         return Err(ConfigError(vec![Fault {
@@ -58,12 +60,9 @@ pub fn explain(sources: &Sources, key: &str) -> Result<Explanation, ConfigError>
     let layers: Vec<_> =
         layers.map(|setting| (setting.shown.clone(), setting.origin.clone())).collect();
     let derived = if layers.is_empty() { control::derived(&mut settings, key) } else { None };
-    match settings.into_faults() {
-        faults if faults.is_empty() => {
-            Ok(Explanation { key: printable(key), layers, derived, doc: known.doc })
-        }
-        faults => Err(ConfigError(faults)),
-    }
+    let faults = settings.into_faults();
+    let faults = (!faults.is_empty()).then_some(ConfigError(faults));
+    Ok(Explanation { key: printable(key), layers, derived, doc: known.doc, faults })
 }
 
 /// docs/CONFIG.md: every key with its type, bounds, default, variable and reason.

@@ -178,6 +178,7 @@ fn the_later_layer_wins() {
     assert_eq!(origins[2], Origin::File(second, 2));
     assert_eq!(origins[3], Origin::Variable("SHOCK_INGRESS_THREADS".to_owned()));
     assert!(explain(&sources, "ingress.thread").is_err());
+    assert!(explained.faults.is_none());
 }
 
 #[test]

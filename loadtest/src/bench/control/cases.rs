@@ -1,6 +1,10 @@
-//! What happens when something breaks while a load runs, with `bounded-lag`.
+//! What happens when something breaks, or is done, while a load runs.
 
+mod database;
+mod outage;
+mod owners;
 mod pinned;
+mod roll;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -35,19 +39,34 @@ pub async fn run(
     report: &mut Report,
 ) -> anyhow::Result<()> {
     let tenants = plan::tenants();
-    let mut set = Variant::BoundedLag.settings();
+    let mut set = case.profile().settings();
     if case == Case::Ctl {
         // A mode would let in less than the pin.
         set.push("mode.automatic=false".to_owned());
     }
-    let settings = settings(dir, &tenants, options, set)?;
+    let mut settings = settings(dir, &tenants, options, set)?;
+    if matches!(case, Case::TwoOwners | Case::Outage) {
+        settings.files.push(database::configure(dir, options.scale)?);
+    }
     let mut cluster = Cluster::start(dir, services, &settings, 0).await?;
     match case {
         Case::SlowPartition => slow_partition(&mut cluster, options, report).await?,
         Case::OwnerKilled => owner_killed(&mut cluster, options, report).await?,
         Case::Ctl => pinned::run(&mut cluster, dir, options, report).await?,
+        Case::Roll => roll::run(&mut cluster, options, report).await?,
+        Case::Outage => outage::run(&mut cluster, services, options, report).await?,
+        Case::TwoOwners => owners::run(&mut cluster, options, report).await?,
     }
     cluster.stop().await
+}
+
+impl Case {
+    fn profile(self) -> Variant {
+        match self {
+            Self::SlowPartition | Self::OwnerKilled | Self::Ctl => Variant::BoundedLag,
+            Self::Roll | Self::Outage | Self::TwoOwners => Variant::Absorb,
+        }
+    }
 }
 
 /// The load never exceeds half of the capacity, but for the partitions of the slow one: it is twice
@@ -66,7 +85,7 @@ async fn slow_partition(
     let scene = Scene::of(cluster, consumers, options.scale)?;
     let offers = plan::offers(&plan::tenants(), options.scale, 1.0);
     let played = scene.play(offers, options.course, async { Ok(()) }).await?;
-    let slow = owned(scene.consumers[0]).await?;
+    let slow = owned(cluster.consumer_admin(0)?).await?;
     ensure!(!slow.is_empty(), "the slow consumer owns no partition");
     let of_slow = |offer: &Offer| slow.contains(&(offer.class.name(), offer.tenant.partition));
     let name = |what: &str| format!("slow-partition: {what}");
@@ -111,9 +130,8 @@ async fn owner_killed(
     };
     let played = scene.play(offers, course, kill).await?;
     figures::note(report, "owner-killed", &played, Judged::No)?;
-    let back =
-        played.looks.iter().rev().take_while(|look| look.lag_s[Class::Transactional.index()] < 1.0);
-    let back_s = back.last().map_or(f64::INFINITY, |look| look.at_s) - course.before.as_secs_f64();
+    let back_s = probe::within_from_s(&played.looks, Class::Transactional, 1.0)
+        - course.before.as_secs_f64();
     report.note("owner-killed: from the kill until transactional is within 1 s again", back_s, "s");
     Ok(())
 }
@@ -125,8 +143,11 @@ fn lag(report: &mut Report, of: &str, played: &Played) {
     }
 }
 
+/// Partitions, by their class's name.
+type Owned = BTreeSet<(&'static str, u32)>;
+
 /// The partitions whose lag a consumer exports: those it owns.
-async fn owned(admin: SocketAddr) -> anyhow::Result<BTreeSet<(&'static str, u32)>> {
+async fn owned(admin: SocketAddr) -> anyhow::Result<Owned> {
     let (_, text) = admin::get(admin, "/metrics").await?;
     let owned = samples(&text, "shock_consumer_lag_seconds").filter_map(|sample| {
         let class = sample.label("class")?;

@@ -1,6 +1,7 @@
 //! Looks at the consumers four times a second while a load runs: how far each class is behind.
 
 use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use shared::Shutdown;
@@ -14,6 +15,31 @@ use crate::bench::exposition::samples;
 const EVERY: Duration = Duration::from_millis(250);
 const LAG: &str = "shock_consumer_lag_seconds";
 const APPLIED: &str = "shock_consumer_applied_total";
+
+/// The consumers' admin ports; a restart changes one.
+#[derive(Clone, Debug)]
+pub struct Watched(Arc<Mutex<Vec<SocketAddr>>>);
+
+impl Watched {
+    /// These.
+    pub fn new(admins: Vec<SocketAddr>) -> Self {
+        Self(Arc::new(Mutex::new(admins)))
+    }
+
+    /// As they are now.
+    pub fn admins(&self) -> Vec<SocketAddr> {
+        self.locked().clone()
+    }
+
+    fn locked(&self) -> MutexGuard<'_, Vec<SocketAddr>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Consumer `index` is at another port now.
+    pub fn moved(&self, index: usize, to: SocketAddr) {
+        self.locked()[index] = to;
+    }
+}
 
 /// What one look saw.
 #[derive(Clone, Copy, Debug, Default)]
@@ -29,7 +55,7 @@ pub struct Look {
 }
 
 /// Looks until `stop`. A consumer that does not answer is left out of that look: it may be dead.
-pub async fn watch(admins: Vec<SocketAddr>, stop: Shutdown) -> Vec<Look> {
+pub async fn watch(watched: Watched, stop: Shutdown) -> Vec<Look> {
     let started = Instant::now();
     let mut ticks = tokio::time::interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -37,8 +63,8 @@ pub async fn watch(admins: Vec<SocketAddr>, stop: Shutdown) -> Vec<Look> {
     while !stop.is_cancelled() {
         ticks.tick().await;
         let mut look = Look { at_s: started.elapsed().as_secs_f64(), ..Look::default() };
-        for admin in &admins {
-            if let Ok((200, text)) = admin::get(*admin, "/metrics").await {
+        for admin in watched.admins() {
+            if let Ok((200, text)) = admin::get(admin, "/metrics").await {
                 look.add(&text);
             }
         }
@@ -73,6 +99,12 @@ pub fn above_s(looks: &[Look], class: Class, bound_s: f64) -> f64 {
     above.map(|pair| pair[1].at_s - pair[0].at_s).fold(0.0, |sum, seconds| sum + seconds)
 }
 
+/// From when on, s, a class stays within `bound_s`; infinite where it does not in the end.
+pub fn within_from_s(looks: &[Look], class: Class, bound_s: f64) -> f64 {
+    let within = looks.iter().rev().take_while(|look| look.lag_s[class.index()] < bound_s);
+    within.last().map_or(f64::INFINITY, |look| look.at_s)
+}
+
 /// Effects a second between two moments, s, over these classes.
 pub fn applied_per_s(looks: &[Look], classes: &[Class], from_s: f64, to_s: f64) -> f64 {
     let at = |moment: f64| looks.iter().find(|look| look.at_s >= moment).or(looks.last());
@@ -104,6 +136,8 @@ mod tests {
         assert_eq!(most_s(&looks, Class::Telemetry), 2.0);
         assert_eq!(above_s(&looks, Class::Telemetry, 1.0), 3.0);
         assert_eq!(above_s(&looks, Class::Transactional, 1.0), 0.0);
+        assert_eq!(within_from_s(&looks, Class::Telemetry, 3.0), 0.0);
+        assert_eq!(within_from_s(&looks, Class::Telemetry, 1.0), f64::INFINITY);
         assert_eq!(applied_per_s(&looks, &[Class::Transactional], 1.0, 3.0), 8.0);
     }
 }

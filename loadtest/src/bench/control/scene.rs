@@ -10,7 +10,7 @@ use shared::Shutdown;
 use shared::position::Class;
 
 use super::plan::{Course, Offer, Scale};
-use super::probe::{self, Look};
+use super::probe::{self, Look, Watched};
 use super::streams::{self, Stream, Tally};
 use crate::admin;
 use crate::bench::cpu;
@@ -29,8 +29,8 @@ const LEVELS: usize = 5;
 pub struct Scene {
     /// Where producers post, with each replica's admin port and process.
     pub replicas: Vec<Replica>,
-    /// The consumers' admin ports.
-    pub consumers: Vec<SocketAddr>,
+    /// The consumers.
+    pub consumers: Watched,
     /// What the writers can do.
     pub scale: Scale,
 }
@@ -80,7 +80,7 @@ impl Scene {
             pid: cluster.ingress()?.id(),
         };
         let consumers = (0..consumers).map(|index| cluster.consumer_admin(index));
-        let consumers = consumers.collect::<Result<_, _>>()?;
+        let consumers = Watched::new(consumers.collect::<Result<_, _>>()?);
         Ok(Self { replicas: vec![replica], consumers, scale })
     }
 
@@ -171,9 +171,9 @@ impl Said {
     async fn ask(scene: &Scene) -> anyhow::Result<Self> {
         let mut said = Self::default();
         let class = format!("class=\"{}\"", Class::Transactional.name());
-        for admin in &scene.consumers {
+        for admin in scene.consumers.admins() {
             // One that was killed says nothing any more.
-            if let Ok((200, text)) = admin::get(*admin, "/metrics").await {
+            if let Ok((200, text)) = admin::get(admin, "/metrics").await {
                 add(&mut said.effect, Histogram::read(&text, EFFECT, &class).ok());
             }
         }

@@ -235,6 +235,15 @@ fn explain_tells_what_is_in_effect_without_a_setting() {
 }
 
 #[test]
+fn explain_tells_what_it_can_of_a_file_with_a_fault() {
+    let (_directory, file) = written("[control]\nprofile = \"bounded-lag\"\nkp = \"much\"\n");
+    let explained = explain(&sources(&file), "control.profile").expect("the key is known");
+    assert!(explained.to_string().starts_with("control.profile = bounded-lag  ("), "{explained}");
+    let faults = explained.faults.expect("one fault").to_string();
+    assert!(faults.contains("control.kp"), "{faults}");
+}
+
+#[test]
 fn what_limits_load_reloads_while_running() {
     let limits = ["control.", "limits.", "contract[]", "mode.", "breaker."];
     for key in KEYS {
