@@ -60,7 +60,7 @@ enum BenchCommand {
     Way(WayOptions),
     /// The ingress beside bare hyper and a plain handler: CPU, latency, memory.
     Ingress(IngressOptions),
-    /// The consumer beside the bare statement: rates, CPU, takeover, memory.
+    /// The consumer beside the bare statement: rates, CPU, balances, takeover, memory.
     Consumer(ConsumerOptions),
     /// The control loop: a spike against writers of a set capacity, once for each way of limiting.
     Control(ControlOptions),
@@ -136,7 +136,7 @@ struct ConsumerOptions {
     #[arg(long, value_name = "FILE")]
     services: PathBuf,
     /// What to measure.
-    #[arg(long, value_enum, value_delimiter = ',', default_value = "one,four,takeover,memory")]
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "one,four,balances,takeover,memory")]
     parts: Vec<bench::consumer::Part>,
     /// Counted rounds; of rates one more warms up.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]

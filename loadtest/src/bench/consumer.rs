@@ -4,6 +4,7 @@
 //!
 //! Records come from this process, straight into the topics; the ingress has no part in it.
 
+mod balances;
 mod feed;
 mod reference;
 mod scene;
@@ -26,6 +27,8 @@ pub enum Part {
     One,
     /// Four partitions beside one.
     Four,
+    /// The balances projection, beside the same transfers without it.
+    Balances,
     /// From the end of an owner to its successor's first effect.
     Takeover,
     /// Memory with full queues, at 96 partitions and at 501.
@@ -48,6 +51,9 @@ pub async fn run(
     if parts.contains(&Part::Four) {
         let measured = throughput::four(dir, services, rounds, one_per_s, &mut report).await;
         measured.context("four partitions")?;
+    }
+    if parts.contains(&Part::Balances) {
+        balances::measure(dir, services, rounds, &mut report).await.context("balances")?;
     }
     if parts.contains(&Part::Takeover) {
         takeover::measure(dir, services, rounds, &mut report).await.context("takeover")?;

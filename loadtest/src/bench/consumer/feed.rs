@@ -38,12 +38,27 @@ pub struct Feed {
     pub repeated_percent: u64,
     /// The size of an event.
     pub bytes: usize,
+    /// What the events are.
+    pub kind: Kind,
 }
+
+/// What happens in an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// An order was paid.
+    Order,
+    /// Money goes from one account to another, of [`ACCOUNTS`]; some have far more of it than others.
+    Transfer,
+}
+
+/// Accounts of a tenant.
+pub const ACCOUNTS: u32 = 10_000;
 
 impl Feed {
     /// So many events of the usual size.
     pub fn of(partitions: u32, records: u64, first: u64) -> Self {
-        Self { partitions, records, first, repeated_percent: 0, bytes: EVENT_BYTES }
+        let (bytes, kind) = (EVENT_BYTES, Kind::Order);
+        Self { partitions, records, first, repeated_percent: 0, bytes, kind }
     }
 
     /// Writes them, and returns when the broker has them. Blocks.
@@ -62,9 +77,16 @@ impl Feed {
             true => number - self.repeated_percent,
             false => number,
         };
-        let head = format!(
-            r#"{{"id":"b-{partition}-{id}","type":"order.paid","source":"/bench","data":{{"n":{id},"text":""#
-        );
+        let what = match self.kind {
+            Kind::Order => format!(r#""order.paid","source":"/bench","data":{{"n":{id}"#),
+            Kind::Transfer => format!(
+                r#""account.transfer","source":"/bench","data":{{"from":"a-{}","to":"a-{}","amount":{}"#,
+                account(2 * id),
+                account(2 * id + 1),
+                id % 97
+            ),
+        };
+        let head = format!(r#"{{"id":"b-{partition}-{id}","type":{what},"text":""#);
         let length = self.bytes.saturating_sub(head.len() + 3);
         // Far from where its neighbours were taken: a batch compresses as events do, and no better.
         let spread =
@@ -122,6 +144,14 @@ impl Writer {
     }
 }
 
+/// One of the accounts: half of the draws are of a sixteenth of them.
+fn account(draw: u64) -> u32 {
+    let mixed = draw.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let mixed = (mixed ^ mixed >> 29).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let uniform = (mixed >> 11) as f64 / (1_u64 << 53) as f64;
+    (f64::from(ACCOUNTS) * uniform.powi(4)) as u32
+}
+
 /// Letters and digits by the dozen.
 fn text() -> String {
     let mut random = StdRng::seed_from_u64(1);
@@ -170,6 +200,26 @@ mod tests {
             repeated += usize::from(!ids.insert(value["id"].to_string()));
         }
         assert_eq!((ids.len(), repeated), (700, 300));
+    }
+
+    #[test]
+    fn transfers_are_events_of_two_accounts_and_some_have_most_of_them() {
+        let feed = Feed { kind: Kind::Transfer, ..Feed::of(1, 10_000, 0) };
+        let (mut busy, source) = (0, text());
+        let mut seen = BTreeSet::new();
+        for number in 0..10_000 {
+            let value: Value =
+                serde_json::from_str(&feed.value(number, 0, &source)).expect("JSON");
+            for side in ["from", "to"] {
+                let account = value["data"][side].as_str().and_then(|name| name.strip_prefix("a-"));
+                let account: u32 = account.and_then(|name| name.parse().ok()).expect("an account");
+                assert!(account < ACCOUNTS);
+                busy += u32::from(account < ACCOUNTS / 16);
+                seen.insert(account);
+            }
+        }
+        assert!((9_000..11_000).contains(&busy), "{busy} of 20,000");
+        assert!(seen.len() > 3_000, "{}", seen.len());
     }
 
     #[test]

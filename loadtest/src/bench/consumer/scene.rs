@@ -51,14 +51,29 @@ impl Scene {
         partitions: u32,
         set: &[&str],
     ) -> anyhow::Result<Self> {
+        let set = set.iter().map(|setting| (*setting).to_owned()).collect();
+        Self::of(dir, name, services, partitions, Settings { set, ..Settings::default() }).await
+    }
+
+    /// The same with whatever may be configured.
+    pub async fn of(
+        dir: &Path,
+        name: &str,
+        services: &Services,
+        partitions: u32,
+        mut settings: Settings,
+    ) -> anyhow::Result<Self> {
         let dir = dir.join(name);
         std::fs::create_dir(&dir).with_context(|| dir.display().to_string())?;
-        let mut all = vec![format!("topics.partitions={partitions}")];
-        all.extend(set.iter().map(|setting| (*setting).to_owned()));
-        let settings = Settings { set: all, ..Settings::default() };
+        settings.set.push(format!("topics.partitions={partitions}"));
         let cluster = Cluster::start(&dir, services, &settings, 0).await?;
         let connection = cluster.effects().postgres().await?;
         Ok(Self { cluster, connection, partitions, written: 0 })
+    }
+
+    /// How many each class has.
+    pub fn partitions(&self) -> u32 {
+        self.partitions
     }
 
     /// Writes records to each partition of a class.
