@@ -40,7 +40,7 @@ use crate::metrics::Metrics;
 use crate::mirror::{self, Mirror};
 use crate::store::postgres::STATEMENT_TIMEOUT;
 use crate::store::{SchemaError, Store};
-use crate::worker::{Due, End, Request, Shared, Worker, due};
+use crate::worker::{AheadBytes, Due, End, Request, Shared, Worker, due};
 
 /// Requests that wait for the supervisor; a worker has at most one.
 const REQUESTS_MAX: usize = 64;
@@ -150,6 +150,7 @@ impl Consumer {
             load: Load::new(config),
             due: Due::default(),
             suspects: Arc::default(),
+            ahead: AheadBytes::default(),
         };
         Self {
             shared: Arc::new(shared),

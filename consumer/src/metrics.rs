@@ -48,6 +48,8 @@ pub struct Metrics {
     pub halted: IntGaugeVec,
     /// Batch size.
     pub batch_records: Histogram,
+    /// Batches that were ready before they were in hand.
+    pub read_ahead: IntCounterVec,
     /// Time per stage of a batch.
     pub stage_seconds: HistogramVec,
     /// Receipt to committed effect.
@@ -163,9 +165,15 @@ impl Metrics {
                 "Records per committed batch.",
                 COUNT_BUCKETS,
             ),
+            read_ahead: registry.counters(
+                "shock_consumer_batches_read_ahead_total",
+                "Batches that were read and decoded while the batch in front of them was applied.",
+                class,
+            ),
             stage_seconds: registry.histograms(
                 "shock_consumer_stage_seconds",
-                "Seconds per batch and stage: poll, decode, apply (retries included).",
+                "Seconds per batch and stage: poll (the wait for records; none where they were read \
+                 while the batch in front was applied), decode, apply (retries included).",
                 &["stage"],
                 SECONDS_BUCKETS,
             ),

@@ -1,8 +1,8 @@
 //! The way of a batch: one worker per assigned partition, `Worker::way` from top to bottom.
 //!
 //! Poll the partition's own queue → decode, or poison with a reason → drop below the stored position
-//! → one transaction {fence and position, ids, effects, parked} → mirror the offset to the log. A
-//! worker owns nothing but its claim: killed at any point it loses at most an uncommitted batch,
+//! → one transaction {fence and position, ids, effects, parked} → mirror the offset to the log. While the
+//! database works on one batch, the next one is read and decoded, and no more than that. A worker owns nothing but its claim: killed at any point it loses at most an uncommitted batch,
 //! which the next owner reads again. It never blocks its neighbours and never moves a position that
 //! it has not claimed.
 
@@ -10,6 +10,7 @@ mod bisect;
 mod claim;
 pub(crate) mod due;
 mod end;
+mod hand;
 mod observe;
 mod parked;
 mod request;
@@ -26,7 +27,7 @@ use std::time::{Duration, Instant};
 use shared::clock::{Clock, Millis};
 use shared::config::{ConsumerConfig, ControlConfig};
 use shared::health::Heartbeat;
-use shared::log::{ReadBounds, Reader, Record};
+use shared::log::{ReadBounds, Reader};
 use shared::position::{Epoch, PartitionId};
 use shared::route::Router;
 use shared::skew::Skew;
@@ -37,6 +38,8 @@ use self::bisect::{Bisect, Next};
 pub use self::due::Due;
 use self::due::Flag;
 pub use self::end::{End, Halt};
+pub use self::hand::AheadBytes;
+use self::hand::Hand;
 use self::parked::Pace;
 pub use self::request::Request;
 use self::storm::Storm;
@@ -83,6 +86,8 @@ pub struct Shared {
     pub due: Due,
     /// Held by the one worker whose record is marked: whoever dies meanwhile died of that.
     pub suspects: Arc<tokio::sync::Mutex<()>>,
+    /// What was read ahead takes.
+    pub ahead: AheadBytes,
 }
 
 /// What became of a batch.
@@ -181,67 +186,74 @@ impl Worker {
     async fn way(&mut self) -> Result<Infallible, End> {
         let mut claim = self.claim(0).await?;
         let mut reader = self.start(claim.next).await?;
-        let mut records: Vec<Record> = Vec::with_capacity(self.shared.config.batch_records_max);
+        let mut hand = Hand::new(Arc::clone(&self.shared), self.read_bounds());
         let mut bisect = self.bisect();
         let mut retries = self.backoff();
         let mut idle = false;
         loop {
             self.heartbeat.beat();
-            if records.is_empty() {
+            if hand.is_empty() {
                 self.try_parked(claim.epoch, idle).await?;
                 let (started, waits) = (Instant::now(), reader.end() > claim.next);
-                self.poll(&mut reader, &mut records).await?;
-                self.polled(started, &records, claim.next, reader.end());
-                self.turn_begins(started, waits, &records, reader.end());
-                idle = records.is_empty();
+                self.fill(&mut hand, &mut reader).await?;
+                self.polled(started, hand.records(), claim.next, reader.end());
+                self.turn_begins(started, waits, hand.records(), reader.end());
+                idle = hand.is_empty();
             }
             if *self.stop.borrow() {
                 return Err(End::Stopped);
             }
             if !self.shared.skew.agrees() {
                 // What is read is kept: which records are plausible is not for this clock to say.
-                self.stand_still(&records).await?;
+                hand.undo();
+                self.stand_still(hand.records()).await?;
                 continue;
             }
 
-            let started = Instant::now();
-            let take = self.suspicion.take(bisect.take(records.len()));
-            let alone = self.suspect(claim, &records[..take], &mut bisect).await?;
-            let Some(batch) = self.decode(&records[..take], claim, &bisect) else {
+            let take = self.suspicion.take(bisect.take(hand.records().len()));
+            let alone = self.suspect(claim, &hand.records()[..take], &mut bisect).await?;
+            let decoded = hand.decode(take, claim, &self.context(claim, &bisect));
+            let Some(batch) = decoded.batch() else {
                 self.replayed(take);
-                records.drain(..take);
+                hand.put_back(decoded, take);
                 continue;
             };
-            if let Some(poison) = self.weigh(&batch)? {
+            if let Some(poison) = self.weigh(batch)? {
                 // What stands before it is applied; then it is the first, and the partition halts.
-                let good = records.partition_point(|record| record.position.offset < poison);
-                drop(batch);
-                bisect.limit(good);
+                bisect.limit(decoded.before(poison));
+                hand.put_back(decoded, 0);
                 continue;
             }
-            self.decoded(started, &batch);
+            self.decoded(decoded.took(), batch);
 
             let started = Instant::now();
-            self.ensure_buckets(&batch).await?;
-            match self.commit(&batch).await? {
+            self.ensure_buckets(batch).await?;
+            let then = Stored { epoch: claim.epoch, next: batch.target };
+            let verdict = if self.reads_ahead() && decoded.is_whole(take) {
+                let ahead = hand.read_ahead(&mut reader, self.id, then);
+                // The statement is sent before anything is read.
+                tokio::join!(biased; self.commit(batch), ahead).0?
+            } else {
+                self.commit(batch).await?
+            };
+            match verdict {
                 Verdict::Committed(applied) => {
-                    claim.next = batch.target;
+                    claim = then;
                     self.storm.add(batch.records(), batch.parked.len());
                     reader.mirror(claim.next);
-                    self.committed(started, &batch, applied, reader.end());
-                    drop(batch);
-                    records.drain(..take);
+                    self.committed(started, batch, applied, reader.end());
+                    hand.put_back(decoded, take);
                     drop(alone);
-                    bisect.passed(records.len());
+                    bisect.passed(hand.records().len());
                     self.suspicion.passed(take);
                     self.unmoved = None;
                     retries.reset();
-                    self.advanced(records.first(), claim.next, reader.end());
+                    self.advanced(hand.first(), claim.next, reader.end());
                     self.rest(take).await?;
                 }
                 Verdict::Refused(refusal) => {
-                    drop(batch);
-                    let first = records[0].position.offset;
+                    hand.put_back(decoded, 0);
+                    let first = hand.records()[0].position.offset;
                     if let Some(kept_back) = self.shared.log_limits.refused.admit() {
                         warn!(partition = %self.id, offset = first.0, records = take,
                             code = refusal.code, kept_back,
@@ -260,11 +272,10 @@ impl Worker {
                     }
                 }
                 Verdict::Struck(code) => {
-                    drop(batch);
-                    self.doubt(take, &records, code, &mut bisect);
+                    hand.put_back(decoded, 0);
+                    self.doubt(take, hand.records(), code, &mut bisect);
                 }
                 Verdict::WentBack => {
-                    drop(batch);
                     self.shared.metrics.went_back.inc();
                     error!(partition = %self.id, epoch = claim.epoch.0, next = claim.next.0,
                         "the database went back in time, replaying from where it stands");
@@ -272,20 +283,15 @@ impl Worker {
                     // Two readers of one partition would share its queue: the old one goes first.
                     drop(reader);
                     reader = self.start(claim.next).await?;
-                    records.clear();
+                    hand = Hand::new(Arc::clone(&self.shared), self.read_bounds());
                     bisect = self.bisect();
                 }
             }
         }
     }
 
-    fn decode<'r>(
-        &self,
-        records: &'r [Record],
-        claim: Stored,
-        bisect: &Bisect,
-    ) -> Option<Batch<'r>> {
-        let context = Context {
+    fn context<'c>(&'c self, claim: Stored, bisect: &'c Bisect) -> Context<'c> {
+        Context {
             id: self.id,
             epoch: claim.epoch,
             expected: claim.next,
@@ -293,8 +299,26 @@ impl Worker {
             now: self.shared.clock.now(),
             router: &self.shared.router,
             refused: bisect.refused(),
-        };
-        Batch::decode(records, &context)
+        }
+    }
+
+    /// Whether the next batch may be read while this one's statement runs. Not with a record under a
+    /// mark, which is to be the only one that is touched; nor before a first batch is committed: who
+    /// dies of a record that was read ahead is to die next with that record's batch in front (ADR 20).
+    /// And a writer with a rate has time enough.
+    fn reads_ahead(&self) -> bool {
+        self.suspicion.is_calm()
+            && self.unmoved.is_none()
+            && self.shared.config.rate_per_s_max.is_none()
+    }
+
+    fn read_bounds(&self) -> ReadBounds {
+        let config = &self.shared.config;
+        ReadBounds {
+            records_max: self.records_max,
+            bytes_max: config.batch_bytes_max,
+            wait: config.poll_wait,
+        }
     }
 
     fn bisect(&self) -> Bisect {
@@ -308,19 +332,16 @@ impl Worker {
     }
 
     /// The next records; empty-handed after `poll_wait`.
-    async fn poll(&mut self, reader: &mut Reader, into: &mut Vec<Record>) -> Result<(), End> {
-        let config = &self.shared.config;
-        let bounds = ReadBounds {
-            records_max: self.records_max,
-            bytes_max: config.batch_bytes_max,
-            wait: config.poll_wait,
-        };
-        let read = tokio::select! {
+    async fn fill(&mut self, hand: &mut Hand, reader: &mut Reader) -> Result<(), End> {
+        let filled = tokio::select! {
             biased;
             _ = self.stop.wait_for(|stop| *stop) => return Err(End::Stopped),
-            read = reader.read(&bounds, into) => read,
+            filled = hand.fill(reader) => filled,
         };
-        match read {
+        if hand.is_ready() {
+            self.shared.metrics.read_ahead.with_label_values(&[self.id.class.name()]).inc();
+        }
+        match filled {
             Ok(()) => Ok(()),
             Err(error) => self.wait_for_log(error).await,
         }

@@ -136,7 +136,12 @@ struct ConsumerOptions {
     #[arg(long, value_name = "FILE")]
     services: PathBuf,
     /// What to measure.
-    #[arg(long, value_enum, value_delimiter = ',', default_value = "one,four,balances,takeover,memory")]
+    #[arg(
+        long,
+        value_enum,
+        value_delimiter = ',',
+        default_value = "one,four,balances,takeover,memory"
+    )]
     parts: Vec<bench::consumer::Part>,
     /// Counted rounds; of rates one more warms up.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]

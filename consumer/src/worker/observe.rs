@@ -36,10 +36,10 @@ impl Worker {
         self.show_lag();
     }
 
-    /// After decoding.
-    pub(super) fn decoded(&mut self, started: Instant, batch: &Batch<'_>) {
+    /// After decoding, which took so long.
+    pub(super) fn decoded(&mut self, took: Duration, batch: &Batch<'_>) {
         let metrics = &self.shared.metrics;
-        let seconds = started.elapsed().as_secs_f64();
+        let seconds = took.as_secs_f64();
         metrics.stage_seconds.with_label_values(&["decode"]).observe(seconds);
         let (misrouted, first) = batch.misrouted;
         metrics.misrouted.with_label_values(&[self.id.class.name()]).inc_by(misrouted);

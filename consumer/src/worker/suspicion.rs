@@ -70,6 +70,11 @@ impl Suspicion {
         }
     }
 
+    /// Whether nobody is suspected.
+    pub(super) fn is_calm(&self) -> bool {
+        self.left == 0 && self.accused == 0 && self.culprit.is_none()
+    }
+
     /// A batch was committed with so many records.
     pub(super) fn passed(&mut self, records: usize) {
         let left = self.left.saturating_sub(records);

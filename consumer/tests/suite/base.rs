@@ -27,13 +27,21 @@ pub enum Hold {
 
 impl Hold {
     pub async fn release(self) {
+        self.end("rollback".to_owned()).await;
+    }
+
+    /// Does this before anybody else may write again.
+    pub async fn release_after(self, base: &Base, sql: &str) {
+        self.end(base.named(&format!("{sql}; commit"))).await;
+    }
+
+    async fn end(self, sql: String) {
+        let sql = AssertSqlSafe(sql);
         match self {
-            Self::Sqlite(mut held) => sqlx::raw_sql("rollback").execute(&mut *held).await.map(drop),
-            Self::Postgres(mut held) => {
-                sqlx::raw_sql("rollback").execute(&mut *held).await.map(drop)
-            }
+            Self::Sqlite(mut held) => sqlx::raw_sql(sql).execute(&mut *held).await.map(drop),
+            Self::Postgres(mut held) => sqlx::raw_sql(sql).execute(&mut *held).await.map(drop),
         }
-        .expect("rolls back");
+        .expect("ends");
     }
 }
 

@@ -11,6 +11,7 @@ use shared::tenant::TenantId;
 
 use shared::{Process, Shutdown};
 
+pub use super::ahead::*;
 use super::base::Base;
 pub use super::dlq::*;
 pub use super::failures::*;
@@ -352,6 +353,12 @@ macro_rules! all_cases {
             what_is_applied_is_what_was_posted
             both_sides_of_a_buckets_edge_are_one_window
             a_crash_at_any_step_is_replayed_once
+            batches_behind_one_that_is_refused_wait_in_their_order
+            what_was_read_ahead_is_not_applied_to_a_database_that_went_back
+            a_fenced_writer_drops_what_it_read_ahead
+            a_log_that_ends_behind_what_was_read_ahead_halts_there
+            nothing_is_read_ahead_beside_a_record_under_a_mark
+            a_trickle_is_not_later_for_reading_ahead
             a_zombie_is_fenced
             a_stopped_worker_claims_nothing
             a_fenced_owner_claims_again

@@ -3,6 +3,7 @@
 //! The log is the memory log; the store is real. Nothing here sleeps to wait: [`Bench::until`] asks
 //! for a condition with a deadline.
 
+mod ahead;
 pub mod base;
 pub mod cases;
 mod dlq;

@@ -7,7 +7,7 @@ use consumer::bucket::Width;
 use consumer::load::Load;
 use consumer::log_limit::LogLimits;
 use consumer::metrics::Metrics;
-use consumer::worker::{Due, End, Shared, Worker};
+use consumer::worker::{AheadBytes, Due, End, Shared, Worker};
 use shared::clock::Millis;
 use shared::health::Health;
 use shared::log::memory::MemoryLog;
@@ -79,6 +79,7 @@ pub async fn a_stopped_worker_claims_nothing(base: Base) {
         load: Load::new(&bench.config),
         due: Due::default(),
         suspects: Arc::default(),
+        ahead: AheadBytes::default(),
     };
     let (_stop, stopped) = watch::channel(true);
     let (requests, _asked) = mpsc::channel(1);

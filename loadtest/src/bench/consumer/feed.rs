@@ -208,8 +208,7 @@ mod tests {
         let (mut busy, source) = (0, text());
         let mut seen = BTreeSet::new();
         for number in 0..10_000 {
-            let value: Value =
-                serde_json::from_str(&feed.value(number, 0, &source)).expect("JSON");
+            let value: Value = serde_json::from_str(&feed.value(number, 0, &source)).expect("JSON");
             for side in ["from", "to"] {
                 let account = value["data"][side].as_str().and_then(|name| name.strip_prefix("a-"));
                 let account: u32 = account.and_then(|name| name.parse().ok()).expect("an account");
