@@ -33,8 +33,10 @@ pub struct Outage {
     used_s: f64,
     /// The highest admitted rate lately; stands still in an outage.
     peak_per_s: f64,
-    /// The drain time that outages have left behind, s.
+    /// The wait that outages have left behind, s.
     inherited_s: f64,
+    /// For how long capacity is back, s.
+    back_s: f64,
 }
 
 /// What an outage allows.
@@ -47,18 +49,34 @@ pub struct Allowed {
 }
 
 impl Outage {
-    /// Learns the admitted rate while capacity is there, and what an outage that just ended has left
+    /// Learns the admitted rate while capacity is there, and what wait an outage that just ended has left
     /// behind.
-    pub fn running(&mut self, admitted_per_s: f64, drain_s: f64, dt_s: f64) {
+    pub fn running(&mut self, admitted_per_s: f64, wait_s: f64, dt_s: f64) {
         let fallen = self.peak_per_s * (1.0 - weight(dt_s, PEAK_OVER_S));
         self.peak_per_s = amount(admitted_per_s, 0.0).max(fallen);
+        self.back_s += amount(dt_s, 0.0);
         if std::mem::take(&mut self.gone) {
-            self.inherited_s = drain_s;
+            (self.inherited_s, self.back_s) = (wait_s, 0.0);
         }
-        self.inherited_s = self.inherited_s.min(amount(drain_s, 0.0));
-        if self.inherited_s < DRAINED_S {
+        self.inherited_s = self.inherited_s.min(amount(wait_s, 0.0));
+        if self.is_drained() {
             self.used_s = 0.0;
         }
+    }
+
+    /// Capacity was gone until now, under an owner that is not there to tell.
+    pub const fn ends(&mut self) {
+        self.gone = true;
+    }
+
+    /// For how long a record that is so old has waited for its class, s: what was there before capacity
+    /// came back waits since then.
+    pub fn waited_s(&self, age_s: f64) -> f64 {
+        if self.is_drained() { age_s } else { age_s.min(self.back_s) }
+    }
+
+    fn is_drained(&self) -> bool {
+        self.inherited_s < DRAINED_S
     }
 
     /// What is allowed while capacity is gone: what was admitted before with its headroom, and never
@@ -143,6 +161,21 @@ mod tests {
         assert!((outage.inherited_s() - 20.0).abs() < 1e-9, "an overload is not excused");
         outage.running(8000.0, 0.0, 0.5);
         assert!(outage.inherited_s().abs() < 1e-9);
+    }
+
+    #[test]
+    fn what_came_before_its_end_has_waited_since_then() {
+        let mut outage = Outage::default();
+        outage.running(8000.0, 0.2, 0.5);
+        let waited_s = |outage: &Outage, age_s: f64| outage.waited_s(age_s).round() as u32;
+        assert_eq!(waited_s(&outage, 70.0), 70);
+        outage.ends();
+        outage.running(8000.0, 60.0, 0.5);
+        assert_eq!(waited_s(&outage, 70.0), 0);
+        outage.running(8000.0, 60.0, 20.0);
+        assert_eq!((waited_s(&outage, 90.0), waited_s(&outage, 5.0)), (20, 5));
+        outage.running(8000.0, 0.1, 0.5);
+        assert_eq!(waited_s(&outage, 70.0), 70, "nothing is left of it");
     }
 
     #[test]

@@ -178,6 +178,11 @@ impl PartitionLoop {
         self.slew_from_per_s = Some(amount(limit_per_s, 0.0));
     }
 
+    /// Until now there was no owner: what waits at the next step is what an outage has left.
+    pub const fn outage_ends(&mut self) {
+        self.outage.ends();
+    }
+
     /// Takes another policy and other gains; the limit does not jump.
     pub fn reload(&mut self, policy: Policy, gains: Gains) {
         if policy.pid() != self.policy.pid() {
@@ -229,7 +234,11 @@ impl PartitionLoop {
     fn running(&mut self, inputs: &Inputs, setpoint_s: f64, dt_s: f64) -> (Option<f64>, Reason) {
         let measured = &inputs.measured;
         let drain_s = measured.drain_s();
-        self.outage.running(inputs.admitted_per_s, drain_s, dt_s);
+        let left_s = match self.policy.budget {
+            Budget::Drain => drain_s,
+            Budget::DrainAndAge => drain_s.max(measured.age_s),
+        };
+        self.outage.running(inputs.admitted_per_s, left_s, dt_s);
         let scale_per_s = match self.policy.pid.form {
             Form::Positional => measured.capacity_per_s,
             Form::Incremental => self.unit_per_s,
@@ -248,7 +257,7 @@ impl PartitionLoop {
         let signal_s = self.policy.signal.of(measured);
         let wait_s = match self.policy.budget {
             Budget::Drain => signal_s,
-            Budget::DrainAndAge => signal_s.min(measured.age_s),
+            Budget::DrainAndAge => signal_s.min(self.outage.waited_s(measured.age_s)),
         };
         if !self.engages(wait_s, setpoint_s, inputs) {
             let reason = if drain_s > 1.0 { Reason::Absorbing } else { Reason::Open };

@@ -39,6 +39,8 @@ const RETUNE_SHARE: f64 = 0.2;
 /// After an outage of so long, s, a limit that is always there rises slowly: a database that comes back
 /// has lost its caches, and one that has merely paused has not.
 const SLEW_AFTER_S: f64 = 10.0;
+/// A partition of which no owner has said anything for so long had none: an outage.
+const OWNERLESS_AFTER: Duration = Duration::from_secs(3);
 /// Where nothing is known of a limit, at least this share of the expected rate is let in at once: what
 /// ingress replicas hold on to when nobody speaks. Less would shed before an idle database.
 const SAFE_SHARE: f64 = 0.5;
@@ -79,6 +81,8 @@ struct Controller {
 struct Owned {
     epoch: u64,
     tick: PartitionLoop,
+    /// Nobody had the partition for a while before us, and what waits for us is not known yet.
+    left_behind: bool,
     /// Since when it has no capacity.
     gone_since: Option<Nanos>,
     policy: Policy,
@@ -170,6 +174,10 @@ impl Controller {
         };
         owned.follow(&policy, gains_fixed, id.class, self.dead_time.seconds());
         owned.come_back(reading, gauge.said().limit_per_s.flatten(), now);
+        if owned.left_behind {
+            owned.tick.outage_ends();
+            owned.left_behind = !reading.begun;
+        }
         let inputs = inputs(reading, asked, self.heard.ingress_p99_s());
         let output = owned.tick.step(&inputs, now);
         let replaced = output.inputs_replaced.saturating_sub(owned.inputs_replaced);
@@ -203,9 +211,13 @@ impl Controller {
             }
             None => {}
         }
+        let silent = self.heard.silent_before(reading.id, reading.epoch, Instant::now());
+        let ownerless = silent.is_none_or(|silent| silent >= OWNERLESS_AFTER);
         Owned {
             epoch: reading.epoch,
             tick,
+            // A controller that died has left the gauge as it was, and no partition without an owner.
+            left_behind: ownerless && gauge.said().limit_per_s.is_none(),
             gone_since: None,
             policy: *policy,
             tuned_for_s: None,

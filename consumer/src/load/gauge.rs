@@ -211,6 +211,8 @@ pub struct Reading {
     pub downstream_p99_s: f64,
     /// How old the measurement is, s; 0 for a writer that has nothing to do.
     pub measured_ago_s: f64,
+    /// It has worked under this epoch: what waits is known.
+    pub begun: bool,
 }
 
 impl Gauge {
@@ -352,6 +354,7 @@ impl Gauge {
                 (Some(_), Some(at)) => now.seconds_since(at),
                 _ => 0.0,
             },
+            begun: state.worked_at.is_some(),
         })
     }
 

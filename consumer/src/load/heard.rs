@@ -79,6 +79,13 @@ impl Heard {
         self.applied_after_s.take()
     }
 
+    /// For how long no owner before `epoch` has said anything of this partition; none: none ever has, or
+    /// not in the last minute.
+    pub fn silent_before(&self, id: PartitionId, epoch: u64, now: Instant) -> Option<Duration> {
+        let (at, _) = self.limits.get(&id).filter(|(_, said)| said.epoch < epoch)?;
+        Some(now.saturating_duration_since(*at))
+    }
+
     /// What was said of this partition by an owner before `epoch`; `Some(None)`: that it has no limit.
     pub fn limit_before(&self, id: PartitionId, epoch: u64) -> Option<Option<f64>> {
         let (_, said) = self.limits.get(&id).filter(|(_, said)| said.epoch < epoch)?;

@@ -108,6 +108,45 @@ fn an_overload_after_an_outage_is_not_excused_for_ever() {
     assert!(over.drain_s <= left + 15.5, "{} after {left}", over.drain_s);
 }
 
+/// After two minutes without capacity, other classes squeeze this one for as long: its oldest record is
+/// old for the outage's sake, and its drain time long for theirs.
+#[test]
+fn what_an_outage_left_is_not_shed_while_others_go_first() {
+    let mut tick = PartitionLoop::new(Profile::Absorb.policy(Class::Telemetry), 100.0);
+    let check = |tick: &mut PartitionLoop, at_s: u64, flow, capacity_per_s, backlog, age_s| {
+        let measured = Measured { backlog, capacity_per_s, age_s, ..Measured::default() };
+        let rates = (25.0, 25.0);
+        let inputs =
+            Inputs { flow, measured, offered_per_s: rates.0, admitted_per_s: rates.1, room: None };
+        tick.step(&inputs, Nanos(at_s * 1_000_000_000)).limit_per_s
+    };
+    check(&mut tick, 0, Flow::Running, 100.0, 0.0, 0.0);
+    for second in 1..=120 {
+        check(&mut tick, second, Flow::StoreGone, 100.0, 0.0, 0.0);
+    }
+    for second in 0..=40 {
+        let squeezed = if second == 0 { 100.0 } else { 10.0 };
+        let waits = 3_000.0 + 15.0 * second as f64;
+        let age_s = 120.0 + 0.6 * second as f64;
+        let limit = check(&mut tick, 121 + second, Flow::Running, squeezed, waits, age_s);
+        assert_eq!(limit, None, "{second} s after it ended");
+    }
+}
+
+/// The owner that saw the outage is gone with it.
+#[test]
+fn a_new_owner_excuses_what_waits_for_it() {
+    for (excused, expected) in [(false, Reason::Limiting), (true, Reason::Absorbing)] {
+        let mut tick = PartitionLoop::new(Profile::Absorb.policy(Class::Transactional), 100.0);
+        if excused {
+            tick.outage_ends();
+        }
+        let measured = Measured { backlog: 3_000.0, capacity_per_s: 100.0, ..Measured::default() };
+        let inputs = Inputs { measured, offered_per_s: 50.0, ..Inputs::default() };
+        assert_eq!(tick.step(&inputs, Nanos(0)).reason, expected);
+    }
+}
+
 #[test]
 fn an_outage_beyond_its_budget_gets_what_is_left() {
     let policy = Policy { outage_budget_s: 100.0, ..Profile::Absorb.policy(Class::Transactional) };

@@ -18,6 +18,7 @@ fn reading(class: Class, flow: Flow) -> Reading {
         applied_per_s: 7.0,
         downstream_p99_s: 0.0,
         measured_ago_s: 0.0,
+        begun: true,
     }
 }
 

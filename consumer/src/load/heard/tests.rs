@@ -73,6 +73,8 @@ fn the_last_owners_last_word_counts_and_ours_does_not() {
     assert_eq!(heard.limit_before(ID, 5), Some(Some(4.0)));
     assert_eq!(heard.limit_before(ID, 4), None);
     assert_eq!(heard.limit_before(CONTROL, 5), None);
+    assert!(heard.silent_before(ID, 5, Instant::now()).is_some());
+    assert_eq!(heard.silent_before(ID, 4, Instant::now()), None);
     heard.forget(now + Duration::from_secs(61));
     assert_eq!(heard.limit_before(ID, 5), None);
 }
