@@ -40,7 +40,7 @@ use crate::metrics::Metrics;
 use crate::mirror::{self, Mirror};
 use crate::store::postgres::STATEMENT_TIMEOUT;
 use crate::store::{SchemaError, Store};
-use crate::worker::{AheadBytes, Due, End, Request, Shared, Worker, due};
+use crate::worker::{AheadBytes, End, Flags, Request, Shared, Worker, due};
 
 /// Requests that wait for the supervisor; a worker has at most one.
 const REQUESTS_MAX: usize = 64;
@@ -148,7 +148,8 @@ impl Consumer {
             width: Width::of_window(config.dedupe_window),
             skew: Skew::new(Other::Database, config.clock_skew_max, registry, &health),
             load: Load::new(config),
-            due: Due::default(),
+            due: Flags::default(),
+            strayed: Flags::default(),
             suspects: Arc::default(),
             ahead: AheadBytes::default(),
         };

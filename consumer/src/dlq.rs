@@ -27,12 +27,12 @@ use self::filter::{Checked, cursor, position};
 pub use self::pace::RATE_MIN;
 use self::pace::paced;
 pub use self::routes::{
-    AUDIT_PATH, DROP_PATH, LIST_PATH, REDRIVE_PATH, ROW_PATH, SUMMARY_PATH, routes,
+    AUDIT_PATH, CALLS_MAX, DROP_PATH, LIST_PATH, REDRIVE_PATH, ROW_PATH, SUMMARY_PATH, routes,
 };
 pub use self::view::{AuditRow, Bytes, Group, Page, Row, Summary, Whole};
 use crate::failure::StoreError;
-use crate::store::Store;
-use crate::store::dlq::{Note, Parked, ParkedKey, State};
+use crate::store::dlq::{Parked, ParkedKey, State};
+use crate::store::{Note, Store};
 
 /// The most rows of one page.
 pub const PAGE_MAX: u16 = 1_000;
@@ -155,7 +155,7 @@ impl Dlq {
         let mut rows = Vec::new();
         let next = self
             .walk(&filter.check()?, after, (rows_max, true), |found| {
-                rows.push(Row::of(&found.row, found.named));
+                rows.push(Row::of(&found.row, found.named.cut()));
             })
             .await?;
         Ok(Page { rows, next })
@@ -166,7 +166,7 @@ impl Dlq {
         let mut groups = Groups::default();
         let next = self
             .walk(&filter.check()?, after, (usize::MAX, true), |found| {
-                groups.add(&found.row, found.named.event_type);
+                groups.add(&found.row, found.named.cut().event_type);
             })
             .await?;
         Ok(Summary { groups: groups.sorted(), next })
@@ -210,7 +210,7 @@ impl Dlq {
         let next = self
             .walk(&checked, ask.after.as_deref(), bounds, |found| {
                 if states.contains(&found.row.state) {
-                    groups.add(&found.row, found.named.event_type);
+                    groups.add(&found.row, found.named.cut().event_type);
                     rows.push(found.row);
                 }
             })
@@ -362,7 +362,7 @@ fn checked(action: Action, ask: &Ask) -> Result<(Checked, Note), DlqError> {
         true => Default::default(),
         false => (author::signed(&ask.by)?, author::reason(&ask.why)?),
     };
-    let note = Note { author, reason, filter: filter.to_string() };
+    let note = Note { author, action: action.name(), reason, filter: filter.to_string() };
     Ok((ask.filter.clone().check()?, note))
 }
 

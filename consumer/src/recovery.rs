@@ -27,7 +27,7 @@ pub use self::plan::{Aim, Condition, Effect, Standing, weigh};
 pub use self::routes::{MOVE_PATH, routes};
 use crate::bucket::Width;
 use crate::failure::StoreError;
-use crate::store::{Deed, Relocation, Store};
+use crate::store::{Note, Relocation, Store};
 
 /// Which kind of move.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -183,14 +183,16 @@ impl Recovery {
                 self.weigh(ask, &standing, (target, since), &mut outcome).await?;
                 let is_there = ask.kind == Kind::Replay && outcome.position == Some(target.to.0);
                 if ask.apply && outcome.refused.is_none() && !is_there {
-                    let deed = deed(ask.kind, &outcome, (&by, &why));
+                    let note = note(ask.kind, &outcome, (&by, &why));
+                    let effect = outcome.effect.unwrap_or_default();
                     let relocation = Relocation {
                         seen: standing.stored.map(|stored| stored.epoch),
                         next: target.to,
                         record_timestamp: target.timestamp,
                         // Epochs count claims: milliseconds since 1970 are above all of them.
                         epoch_min: Epoch(self.clock.now().0),
-                        deed: &deed,
+                        note: &note,
+                        affected: effect.lost + effect.skipped + effect.read_again,
                     };
                     self.relocate(&relocation, &mut outcome, standing.id).await?;
                 }
@@ -304,7 +306,7 @@ impl Recovery {
             None => outcome.refused = Some("its row has changed meanwhile: look again".to_owned()),
             Some(stored) => {
                 outcome.moved_under = Some(stored.epoch.0);
-                let Deed { author, action, reason, .. } = to.deed;
+                let Note { author, action, reason, .. } = to.note;
                 warn!(partition = %id, action, by = author, why = reason, from = outcome.position,
                     to = to.next.0, epoch = stored.epoch.0, effect = ?outcome.effect,
                     "an operator has moved a position");
@@ -336,9 +338,9 @@ impl Outcome {
     }
 }
 
-fn deed(kind: Kind, outcome: &Outcome, (by, why): (&str, &str)) -> Deed {
+fn note(kind: Kind, outcome: &Outcome, (by, why): (&str, &str)) -> Note {
     let effect = outcome.effect.unwrap_or_default();
-    Deed {
+    Note {
         author: by.to_owned(),
         action: match kind {
             Kind::Recover => "recover",
@@ -349,7 +351,6 @@ fn deed(kind: Kind, outcome: &Outcome, (by, why): (&str, &str)) -> Deed {
             "partition": outcome.partition, "from": outcome.position, "to": outcome.to, "effect": effect,
         })
         .to_string(),
-        affected: effect.lost + effect.skipped + effect.read_again,
     }
 }
 

@@ -31,7 +31,7 @@ use crate::retry::{Picked, Retried, Retry, Settlement};
 pub use self::fate::{AppliedAt, AppliedEvent, ParkedAt};
 pub use self::forgetting::{CaughtUp, Forgotten, IdBuckets};
 pub use self::postgres::PostgresStore;
-pub use self::relocation::{Deed, OPERATOR_PREFIX, Relocation};
+pub use self::relocation::{Note, OPERATOR_PREFIX, Relocation};
 pub use self::schema::{SchemaError, SchemaState};
 pub use self::sqlite::SqliteStore;
 
@@ -193,7 +193,8 @@ impl Store {
     /// Claims a partition above its stored epoch and above `floor`; `None` where it has no row yet.
     /// It waits for a statement of the previous owner that is still running, so the position it
     /// returns is the last one that owner committed. With a floor above 0 the claim is one of the
-    /// same process, and nobody is counted as dead.
+    /// same process, whose epoch that was: nobody is counted as dead, and where somebody else has claimed
+    /// meanwhile there is none.
     pub async fn claim(
         &self,
         id: PartitionId,
@@ -242,6 +243,15 @@ impl Store {
     /// Fence and position of a partition.
     pub async fn stored(&self, id: PartitionId) -> Result<Option<Stored>, StoreError> {
         each!(self, store => store.stored(id).await)
+    }
+
+    /// Which of these partitions have a row that is further back than its writer left it, or none: the
+    /// database is at an earlier state.
+    pub async fn strayed(
+        &self,
+        left: &[(PartitionId, Stored)],
+    ) -> Result<Vec<PartitionId>, StoreError> {
+        each!(self, store => store.strayed(left).await)
     }
 
     /// Every progress row.
@@ -313,6 +323,15 @@ impl Store {
         match self {
             Self::Postgres(store) => store.apply(batch).await,
             Self::Sqlite(store) => store.apply(batch, now).await,
+        }
+    }
+
+    /// Whether a batch passes, where its claim and position hold: all of it is run, and nothing of it
+    /// stays.
+    pub async fn passes(&self, batch: &Batch<'_>, now: Millis) -> Result<bool, StoreError> {
+        match self {
+            Self::Postgres(store) => store.passes(batch).await,
+            Self::Sqlite(store) => store.passes(batch, now).await,
         }
     }
 

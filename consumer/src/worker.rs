@@ -2,20 +2,23 @@
 //!
 //! Poll the partition's own queue → decode, or poison with a reason → drop below the stored position
 //! → one transaction {fence and position, ids, effects, parked} → mirror the offset to the log. While the
-//! database works on one batch, the next one is read and decoded, and no more than that. A worker owns nothing but its claim: killed at any point it loses at most an uncommitted batch,
-//! which the next owner reads again. It never blocks its neighbours and never moves a position that
-//! it has not claimed.
+//! database works on one batch, the next one is read and decoded, and no more than that. A worker owns
+//! nothing but its claim: killed at any point it loses at most an uncommitted batch, which the next
+//! owner reads again. It never blocks its neighbours and never moves a position that it has not claimed.
 
 mod bisect;
 mod claim;
 pub(crate) mod due;
 mod end;
+mod flags;
 mod hand;
 mod observe;
 mod parked;
+mod replay;
 mod request;
 mod storm;
 mod suspicion;
+mod trial;
 mod turn;
 mod wait;
 
@@ -31,13 +34,13 @@ use shared::log::{ReadBounds, Reader};
 use shared::position::{Epoch, PartitionId};
 use shared::route::Router;
 use shared::skew::Skew;
-use tokio::sync::{mpsc, watch};
-use tracing::{error, warn};
+use tokio::sync::{OwnedMutexGuard, mpsc, watch};
+use tracing::warn;
 
 use self::bisect::{Bisect, Next};
-pub use self::due::Due;
-use self::due::Flag;
 pub use self::end::{End, Halt};
+use self::flags::Flag;
+pub use self::flags::Flags;
 pub use self::hand::AheadBytes;
 use self::hand::Hand;
 use self::parked::Pace;
@@ -46,7 +49,7 @@ use self::storm::Storm;
 use self::suspicion::Suspicion;
 use self::turn::Turn;
 use crate::backoff::Backoff;
-use crate::batch::{Batch, Context};
+use crate::batch::{Batch, Context, Refusals};
 use crate::bucket::{Bucket, Width};
 use crate::failure::{Failure, StoreError};
 use crate::load::{Gauge, Load, batch_records_max};
@@ -83,8 +86,11 @@ pub struct Shared {
     /// What the workers measure, and what they obey.
     pub load: Load,
     /// Which partitions have a parked record to try.
-    pub due: Due,
-    /// Held by the one worker whose record is marked: whoever dies meanwhile died of that.
+    pub due: Flags,
+    /// Which idle partitions have a row that is not as their writer left it.
+    pub strayed: Flags,
+    /// Held by the one worker whose record is marked: whoever dies meanwhile died of that. Nobody waits
+    /// with it, neither for records nor after a failure.
     pub suspects: Arc<tokio::sync::Mutex<()>>,
     /// What was read ahead takes.
     pub ahead: AheadBytes,
@@ -98,6 +104,8 @@ enum Verdict {
     Refused(StoreError),
     /// Its statements end with their connection, and nothing is committed.
     Struck(Option<String>),
+    /// Nothing is committed, and a wait has given the turn of its mark away.
+    Again,
     /// The database is at an earlier state than we left it.
     WentBack,
 }
@@ -123,7 +131,10 @@ pub struct Worker {
     schedule: Schedule,
     due: Arc<Flag>,
     pace: Pace,
+    strayed: Arc<Flag>,
     suspicion: Suspicion,
+    /// The turn of the record that is marked, until the next wait.
+    alone: Option<OwnedMutexGuard<()>>,
     storm: Storm,
     /// The claim, while the position has not moved since.
     unmoved: Option<Epoch>,
@@ -156,7 +167,9 @@ impl Worker {
             schedule: Schedule::of(&shared.config),
             due: shared.due.open(id),
             pace: Pace::new(),
+            strayed: shared.strayed.open(id),
             suspicion: Suspicion::default(),
+            alone: None,
             storm: Storm::new(&shared.config),
             unmoved: None,
             shared,
@@ -186,14 +199,22 @@ impl Worker {
     async fn way(&mut self) -> Result<Infallible, End> {
         let mut claim = self.claim(0).await?;
         let mut reader = self.start(claim.next).await?;
+        self.bound_suspicion(claim.next, &reader).await;
         let mut hand = Hand::new(Arc::clone(&self.shared), self.read_bounds());
         let mut bisect = self.bisect();
         let mut retries = self.backoff();
         let mut idle = false;
         loop {
             self.heartbeat.beat();
+            self.alone = None;
             if hand.is_empty() {
-                self.try_parked(claim.epoch, idle).await?;
+                let before = claim.next;
+                claim = self.try_parked(claim, idle).await?;
+                claim = self.look_where_it_stands(claim).await?;
+                if claim.next != before {
+                    reader = self.restart(reader, claim.next).await?;
+                    hand = Hand::new(Arc::clone(&self.shared), self.read_bounds());
+                }
                 let (started, waits) = (Instant::now(), reader.end() > claim.next);
                 self.fill(&mut hand, &mut reader).await?;
                 self.polled(started, hand.records(), claim.next, reader.end());
@@ -211,8 +232,8 @@ impl Worker {
             }
 
             let take = self.suspicion.take(bisect.take(hand.records().len()));
-            let alone = self.suspect(claim, &hand.records()[..take], &mut bisect).await?;
-            let decoded = hand.decode(take, claim, &self.context(claim, &bisect));
+            self.suspect(claim, &hand.records()[..take], &mut bisect).await?;
+            let decoded = hand.decode(take, claim, &self.context(claim, bisect.refused()));
             let Some(batch) = decoded.batch() else {
                 self.replayed(take);
                 hand.put_back(decoded, take);
@@ -228,6 +249,11 @@ impl Worker {
 
             let started = Instant::now();
             self.ensure_buckets(batch).await?;
+            if self.suspicion.is_alone() && self.alone.is_none() {
+                // It waited, and the mark's turn is another's.
+                hand.put_back(decoded, 0);
+                continue;
+            }
             let then = Stored { epoch: claim.epoch, next: batch.target };
             let verdict = if self.reads_ahead() && decoded.is_whole(take) {
                 let ahead = hand.read_ahead(&mut reader, self.id, then);
@@ -243,8 +269,9 @@ impl Worker {
                     reader.mirror(claim.next);
                     self.committed(started, batch, applied, reader.end());
                     hand.put_back(decoded, take);
-                    drop(alone);
+                    self.alone = None;
                     bisect.passed(hand.records().len());
+                    self.shared.metrics.alone.inc_by(u64::from(self.suspicion.is_alone()));
                     self.suspicion.passed(take);
                     self.unmoved = None;
                     retries.reset();
@@ -273,16 +300,12 @@ impl Worker {
                 }
                 Verdict::Struck(code) => {
                     hand.put_back(decoded, 0);
-                    self.doubt(take, hand.records(), code, &mut bisect);
+                    self.doubt(claim, take, hand.records(), code, &mut bisect).await?;
                 }
+                Verdict::Again => hand.put_back(decoded, 0),
                 Verdict::WentBack => {
-                    self.shared.metrics.went_back.inc();
-                    error!(partition = %self.id, epoch = claim.epoch.0, next = claim.next.0,
-                        "the database went back in time, replaying from where it stands");
-                    claim = self.claim(claim.epoch.0).await?;
-                    // Two readers of one partition would share its queue: the old one goes first.
-                    drop(reader);
-                    reader = self.start(claim.next).await?;
+                    claim = self.claim_what_went_back(claim).await?;
+                    reader = self.restart(reader, claim.next).await?;
                     hand = Hand::new(Arc::clone(&self.shared), self.read_bounds());
                     bisect = self.bisect();
                 }
@@ -290,7 +313,7 @@ impl Worker {
         }
     }
 
-    fn context<'c>(&'c self, claim: Stored, bisect: &'c Bisect) -> Context<'c> {
+    fn context<'c>(&'c self, claim: Stored, refused: &'c Refusals) -> Context<'c> {
         Context {
             id: self.id,
             epoch: claim.epoch,
@@ -298,7 +321,7 @@ impl Worker {
             width: self.shared.width,
             now: self.shared.clock.now(),
             router: &self.shared.router,
-            refused: bisect.refused(),
+            refused,
         }
     }
 
@@ -307,7 +330,7 @@ impl Worker {
     /// dies of a record that was read ahead is to die next with that record's batch in front (ADR 20).
     /// And a writer with a rate has time enough.
     fn reads_ahead(&self) -> bool {
-        self.suspicion.is_calm()
+        !self.suspicion.is_alone()
             && self.unmoved.is_none()
             && self.shared.config.rate_per_s_max.is_none()
     }
@@ -413,6 +436,9 @@ impl Worker {
                         && self.suspicion.strike()
                     {
                         return Ok(Verdict::Struck(code));
+                    }
+                    if self.suspicion.is_alone() {
+                        return Ok(Verdict::Again);
                     }
                 }
                 Resolution::Reclaim => return Ok(Verdict::WentBack),

@@ -5,6 +5,8 @@
 mod expiry;
 #[path = "world_postgres/plans.rs"]
 mod plans;
+#[path = "world_postgres/stray.rs"]
+mod stray;
 mod suite;
 
 use std::sync::Arc;
@@ -14,7 +16,7 @@ use std::time::Duration;
 use consumer::Store;
 use consumer::store::PostgresStore;
 use shared::clock::Clock;
-use shared::config::PostgresConfig;
+use shared::config::{OnPoison, PostgresConfig};
 use shared::position::Offset;
 use shared::{Process, Shutdown};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
@@ -291,6 +293,58 @@ async fn a_locked_table_parks_nothing() {
     run(&mut holder, "rollback").await;
     bench.until_drained().await;
     assert_eq!(bench.count(EVENTS).await, 40);
+    assert_eq!(bench.count("select count(*) from pipeline.parked").await, 0);
+    running.stop().await;
+}
+
+/// The lock ends at any moment of the search: nobody's record is to blame, then either.
+#[tokio::test]
+async fn a_lock_that_ends_at_any_step_parks_nothing() {
+    for failures in 1..=7 {
+        let mut bench = Bench::new(Base::postgres().await).await;
+        bench.config.retry_backoff_min = Duration::from_millis(300);
+        bench.config.retry_backoff_max = Duration::from_millis(300);
+        time_limit(&bench, "150ms").await;
+        let mut holder = connection(&bench.base).await;
+        run(&mut holder, "begin; set local statement_timeout = 0; lock table pipeline.events")
+            .await;
+        bench.events(FIRST, "a", 3);
+        let running = bench.start().await;
+        bench
+            .until("so many statements have failed", async || {
+                running.metric("shock_consumer_retries_total") >= failures
+            })
+            .await;
+        run(&mut holder, "rollback").await;
+        bench.until_drained().await;
+        assert_eq!(bench.count("select count(*) from pipeline.parked").await, 0, "{failures}");
+        assert_eq!(bench.count(EVENTS).await, 3);
+        running.stop().await;
+    }
+}
+
+/// Where nothing may be parked, a lock halts nothing, and the record that kills halts its partition.
+#[tokio::test]
+async fn on_poison_halt_asks_for_the_same_evidence() {
+    let mut bench = Bench::new(Base::postgres().await).await;
+    bench.config.on_poison = OnPoison::Halt;
+    time_limit(&bench, "200ms").await;
+    let mut holder = connection(&bench.base).await;
+    run(&mut holder, "begin; set local statement_timeout = 0; lock table pipeline.events").await;
+    bench.events(FIRST, "a", 20);
+    let running = bench.start().await;
+    bench
+        .until("all are acquitted", async || running.metric("shock_consumer_acquittals_total") > 0)
+        .await;
+    run(&mut holder, "rollback").await;
+    bench.until_drained().await;
+    assert_eq!(bench.count(EVENTS).await, 20);
+
+    poison(&bench, "b-4", "pg_terminate_backend(pg_backend_pid())").await;
+    bench.events(FIRST, "b", 9);
+    let halted = r#"shock_consumer_halted{class="transactional",partition="0",reason="poison"}"#;
+    bench.until("it halts", async || running.metric(halted) == 1).await;
+    assert_eq!(bench.count(EVENTS).await, 24, "all before it are applied");
     assert_eq!(bench.count("select count(*) from pipeline.parked").await, 0);
     running.stop().await;
 }

@@ -61,7 +61,24 @@ pub(crate) struct Named {
     pub(crate) event_type: Option<String>,
 }
 
+/// A name in a list has at most so many characters: one of an event may be as long as an event.
+const NAME_CHARS_MAX: usize = 256;
+
 impl Named {
+    /// As a list shows it; one row shows it whole.
+    pub(super) fn cut(self) -> Self {
+        let cut = |name: Option<String>| {
+            name.map(|mut name| {
+                if let Some((end, _)) = name.char_indices().nth(NAME_CHARS_MAX) {
+                    name.truncate(end);
+                    name.push('…');
+                }
+                name
+            })
+        };
+        Self { source: cut(self.source), id: cut(self.id), event_type: cut(self.event_type) }
+    }
+
     /// What a record says.
     pub(crate) fn of(record: &Record) -> Self {
         Event::decode(record).map_or_else(

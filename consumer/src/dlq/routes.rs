@@ -1,18 +1,21 @@
 //! Parked rows on the admin port: `GET /dlq`, `/dlq/summary`, `/dlq/row` and `/dlq/audit` look,
 //! `POST /dlq/redrive` and `/dlq/drop` act. Whoever reaches the port may; nothing here asks for a key,
-//! and what acts has to say who and why.
+//! and what acts has to say who and why. Each call walks the table and shares the writers' connections,
+//! so only a few run at a time; more are refused at once.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use axum::Json;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Query, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use shared::admin::author::CHANGE_BYTES_MAX;
+use tokio::sync::Semaphore;
 
 use super::{Action, Ask, Dlq, DlqError, Filter};
 
@@ -28,6 +31,11 @@ pub const AUDIT_PATH: &str = "/dlq/audit";
 pub const REDRIVE_PATH: &str = "/dlq/redrive";
 /// Gives rows up: an [`Ask`].
 pub const DROP_PATH: &str = "/dlq/drop";
+
+/// So many calls run at a time; a further one gets 503.
+pub const CALLS_MAX: usize = 4;
+/// When to come again: most calls are over by then.
+const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
 
 /// Rows of a page where the request does not say.
 const LIMIT_DEFAULT: u16 = 100;
@@ -48,6 +56,13 @@ struct Problem {
     error: String,
 }
 
+/// The desk, and who may be at it.
+#[derive(Clone, Debug)]
+struct Calls {
+    dlq: Dlq,
+    free: Arc<Semaphore>,
+}
+
 /// A filter with where and how far to look.
 struct Look {
     filter: Filter,
@@ -57,6 +72,7 @@ struct Look {
 
 /// The routes, to be merged into the admin port's.
 pub fn routes(dlq: Dlq) -> Router {
+    let calls = Calls { dlq, free: Arc::new(Semaphore::new(CALLS_MAX)) };
     Router::new()
         .route(LIST_PATH, get(list))
         .route(SUMMARY_PATH, get(summary))
@@ -66,41 +82,66 @@ pub fn routes(dlq: Dlq) -> Router {
         .route(REDRIVE_PATH, post(redrive))
         .route(DROP_PATH, post(drop_rows))
         .layer(DefaultBodyLimit::max(CHANGE_BYTES_MAX))
-        .with_state(dlq)
+        .with_state(calls)
 }
 
-async fn list(State(dlq): State<Dlq>, Query(query): Query<BTreeMap<String, String>>) -> Response {
+impl Calls {
+    /// Does what was asked, all of which has arrived, or says at once that others are at it.
+    async fn answer<T: Serialize>(
+        &self,
+        work: impl Future<Output = Result<T, DlqError>>,
+    ) -> Response {
+        let Ok(_call) = self.free.try_acquire() else {
+            let error = format!("{CALLS_MAX} calls are under way: try again later");
+            let retry_after = [(header::RETRY_AFTER, RETRY_AFTER)];
+            return (StatusCode::SERVICE_UNAVAILABLE, retry_after, Json(Problem { error }))
+                .into_response();
+        };
+        match work.await {
+            Ok(body) => Json(body).into_response(),
+            Err(error) => problem(&error),
+        }
+    }
+}
+
+async fn list(
+    State(calls): State<Calls>,
+    Query(query): Query<BTreeMap<String, String>>,
+) -> Response {
     let Look { filter, after, limit } = match look(query) {
         Ok(look) => look,
         Err(error) => return problem(&error),
     };
-    answer(dlq.list(filter, after.as_deref(), limit).await)
+    calls.answer(calls.dlq.list(filter, after.as_deref(), limit)).await
 }
 
 async fn summary(
-    State(dlq): State<Dlq>,
+    State(calls): State<Calls>,
     Query(query): Query<BTreeMap<String, String>>,
 ) -> Response {
     match look(query) {
-        Ok(Look { filter, after, .. }) => answer(dlq.summary(filter, after.as_deref()).await),
+        Ok(Look { filter, after, .. }) => {
+            calls.answer(calls.dlq.summary(filter, after.as_deref())).await
+        }
         Err(error) => problem(&error),
     }
 }
 
-async fn row(State(dlq): State<Dlq>, Query(one): Query<One>) -> Response {
-    answer(dlq.show(&one.place).await)
+async fn row(State(calls): State<Calls>, Query(one): Query<One>) -> Response {
+    calls.answer(calls.dlq.show(&one.place)).await
 }
 
-async fn audit(State(dlq): State<Dlq>, Query(asked): Query<Audit>) -> Response {
-    answer(dlq.audit(asked.before, asked.limit.unwrap_or(LIMIT_DEFAULT)).await)
+async fn audit(State(calls): State<Calls>, Query(asked): Query<Audit>) -> Response {
+    let limit = asked.limit.unwrap_or(LIMIT_DEFAULT);
+    calls.answer(calls.dlq.audit(asked.before, limit)).await
 }
 
-async fn redrive(State(dlq): State<Dlq>, Json(ask): Json<Ask>) -> Response {
-    answer(dlq.act(Action::Redrive, ask).await)
+async fn redrive(State(calls): State<Calls>, Json(ask): Json<Ask>) -> Response {
+    calls.answer(calls.dlq.act(Action::Redrive, ask)).await
 }
 
-async fn drop_rows(State(dlq): State<Dlq>, Json(ask): Json<Ask>) -> Response {
-    answer(dlq.act(Action::Drop, ask).await)
+async fn drop_rows(State(calls): State<Calls>, Json(ask): Json<Ask>) -> Response {
+    calls.answer(calls.dlq.act(Action::Drop, ask)).await
 }
 
 /// A member that nobody knows is refused: a filter that was mistyped would mean too many.
@@ -115,13 +156,6 @@ fn look(mut query: BTreeMap<String, String>) -> Result<Look, DlqError> {
     let filter = serde_json::from_value(Value::Object(members))
         .map_err(|error| DlqError::Request(error.to_string()))?;
     Ok(Look { filter, after, limit })
-}
-
-fn answer<T: Serialize>(result: Result<T, DlqError>) -> Response {
-    match result {
-        Ok(body) => Json(body).into_response(),
-        Err(error) => problem(&error),
-    }
 }
 
 fn problem(error: &DlqError) -> Response {

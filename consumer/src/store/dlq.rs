@@ -7,7 +7,7 @@ use shared::clock::Millis;
 use shared::log::Record;
 use shared::position::{Class, Offset, PartitionId, Position};
 
-use super::{Store, headers_of};
+use super::{Note, Store, headers_of};
 use crate::failure::{Failure, StoreError};
 
 /// What is to become of a parked row.
@@ -107,17 +107,6 @@ impl Stretch {
         let after = (class as i16, partition.as_i32(), position.offset.0, digest.to_vec());
         Self { after, upto: self.upto }
     }
-}
-
-/// Who does something by hand, and why: what the audit keeps.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Note {
-    /// Who.
-    pub author: String,
-    /// Why.
-    pub reason: String,
-    /// What was asked for, as JSON.
-    pub filter: String,
 }
 
 /// A row of the audit.

@@ -14,6 +14,7 @@ mod parked;
 mod projections;
 mod relocation;
 mod statements;
+mod trial;
 
 use std::str::FromStr;
 use std::sync::Arc;

@@ -15,22 +15,23 @@ pub struct Relocation<'a> {
     /// For a row that is gone: an epoch above every one that it may have had.
     pub epoch_min: Epoch,
     /// What is kept of it, in the same transaction.
-    pub deed: &'a Deed,
+    pub note: &'a Note,
+    /// How many records it concerns.
+    pub affected: i64,
 }
 
-/// What an operator has done: a row of `audit`.
-#[derive(Clone, Debug)]
-pub struct Deed {
+/// What an operator does by hand, and why: what the audit keeps, with how many rows or records it
+/// concerned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Note {
     /// Who.
     pub author: String,
     /// What: a word.
     pub action: &'static str,
     /// Why.
     pub reason: String,
-    /// To what, as JSON.
+    /// What was asked for, as JSON.
     pub filter: String,
-    /// To how many records.
-    pub affected: i64,
 }
 
 /// The owner of a row that an operator has moved and nobody has claimed since begins with it. No

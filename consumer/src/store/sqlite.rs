@@ -240,6 +240,25 @@ impl SqliteStore {
         now: Millis,
     ) -> Result<Applied, StoreError> {
         let mut transaction = self.writer.begin_with("begin immediate").await?;
+        let applied = self.written(&mut transaction, batch, now).await?;
+        transaction.commit().await?;
+        Ok(applied)
+    }
+
+    /// Whether a batch passes: all of it is written, and nothing of it stays.
+    pub(super) async fn passes(&self, batch: &Batch<'_>, now: Millis) -> Result<bool, StoreError> {
+        let mut transaction = self.writer.begin_with("begin immediate").await?;
+        let applied = self.written(&mut transaction, batch, now).await?;
+        transaction.rollback().await?;
+        Ok(applied.owned)
+    }
+
+    async fn written(
+        &self,
+        transaction: &mut SqliteConnection,
+        batch: &Batch<'_>,
+        now: Millis,
+    ) -> Result<Applied, StoreError> {
         let fenced = sqlx::query(FENCE)
             .bind(batch.id.class as i64)
             .bind(batch.id.partition.as_i32())
@@ -251,12 +270,11 @@ impl SqliteStore {
             .execute(&mut *transaction)
             .await?;
         if fenced.rows_affected() == 0 {
-            transaction.rollback().await?;
             return Ok(Applied::default());
         }
         let mut applied = Applied { owned: true, ..Applied::default() };
         if !batch.rows.is_empty() {
-            applied.fresh = self.effects(&mut transaction, &batch.rows, batch.id, now).await?;
+            applied.fresh = self.effects(transaction, &batch.rows, batch.id, now).await?;
             if applied.fresh < batch.rows.len() as u64 {
                 let ids = json!(batch.rows.iter().map(id_json).collect::<Vec<_>>());
                 let conflicts: i64 = sqlx::query_scalar(COUNT_CONFLICTS)
@@ -278,7 +296,6 @@ impl SqliteStore {
                 .await?;
             applied.parked = inserted.rows_affected();
         }
-        transaction.commit().await?;
         Ok(applied)
     }
 
@@ -341,18 +358,19 @@ impl SqliteStore {
     }
 }
 
+/// The offsets of those that are new.
 async fn insert_ids(
     connection: &mut SqliteConnection,
     ids: Vec<Value>,
     id: PartitionId,
-) -> Result<(), StoreError> {
-    sqlx::query(INSERT_IDS)
+) -> Result<Vec<i64>, StoreError> {
+    let offsets = sqlx::query_scalar(INSERT_IDS)
         .bind(json!(ids).to_string())
         .bind(id.class as i64)
         .bind(id.partition.as_i32())
-        .execute(connection)
+        .fetch_all(connection)
         .await?;
-    Ok(())
+    Ok(offsets)
 }
 
 fn id_json(row: &Row<'_>) -> Value {
@@ -368,9 +386,7 @@ fn id_json(row: &Row<'_>) -> Value {
 fn event_json(row: &Row<'_>) -> Value {
     json!([
         row.record.position.offset.0,
-        row.bucket.0,
         row.identity.tenant.as_str(),
-        hex::encode(row.identity.digest),
         row.record.timestamp.0,
         row.event.source,
         row.event.id,

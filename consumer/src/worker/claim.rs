@@ -22,7 +22,12 @@ impl Worker {
             }
             let claimed = match self.shared.store.claim(self.id, &owner, floor).await {
                 Ok(Some(claim)) => Ok(claim),
-                Ok(None) if floor > 0 => return Err(End::Halted(Halt::Vanished)),
+                // Somebody else's claim is above ours: one more would fence its owner.
+                Ok(None) if floor > 0 => match self.stored().await? {
+                    None => return Err(End::Halted(Halt::Vanished)),
+                    Some(row) if row.epoch.0 > floor => return Err(End::Fenced),
+                    Some(_) => continue,
+                },
                 Ok(None) => {
                     let first = self.first_position().await?;
                     let seeded = self.shared.store.seed(self.id, &owner, first).await;

@@ -165,5 +165,6 @@ impl Drop for Worker {
         }
         self.shared.load.gauges.close(&self.gauge);
         self.shared.due.close(self.id, &self.due);
+        self.shared.strayed.close(self.id, &self.strayed);
     }
 }

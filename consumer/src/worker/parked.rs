@@ -1,7 +1,8 @@
 //! Trying parked records again, between two batches: their pick-up, the try, and what it leaves.
 //!
 //! It never stands in the way of the log: where records wait it takes a tenth of the writer's time,
-//! and where the database fails it stops and gives the tries back.
+//! and where the database fails it stops and gives the tries back. A try of which nobody knows what
+//! became of it is fenced off by a new claim before anything else is done: it may still run.
 
 use std::time::{Duration, Instant};
 
@@ -11,6 +12,7 @@ use tracing::{info, warn};
 use super::{End, Worker};
 use crate::batch::Poison;
 use crate::failure::{Failure, StoreError};
+use crate::resolution::Stored;
 use crate::retry::{Candidate, PAGE_MAX, Picked, Retry, Settlement};
 
 /// While records wait in the log, tries take at most one part in so many of the time.
@@ -47,28 +49,35 @@ enum Try {
 }
 
 impl Worker {
-    /// Tries a page of what is due. `idle`: no records wait.
-    pub(super) async fn try_parked(&mut self, epoch: Epoch, idle: bool) -> Result<(), End> {
+    /// Tries a page of what is due, and gives the claim back, which may be a new one. `idle`: no records
+    /// wait.
+    pub(super) async fn try_parked(&mut self, claim: Stored, idle: bool) -> Result<Stored, End> {
         let started = Instant::now();
         if !self.due.is_set() || !idle && started < self.pace.not_before {
-            return Ok(());
+            return Ok(claim);
         }
         self.heartbeat.beat();
         let (now, page) = (self.shared.clock.now(), self.pace.page);
-        match self.watched(self.shared.store.pick(self.id, epoch, page, now)).await {
-            Ok(picked) if picked.is_empty() => self.due.clear(),
-            Ok(picked) => self.try_page(epoch, &picked).await?,
-            Err(error) => {
-                self.due.clear();
-                warn!(partition = %self.id, code = error.code, error = %error.message,
+        let claim =
+            match self.watched(self.shared.store.pick(self.id, claim.epoch, page, now)).await {
+                Ok(picked) if picked.is_empty() => {
+                    self.due.clear();
+                    claim
+                }
+                Ok(picked) => self.try_page(claim, &picked).await?,
+                Err(error) => {
+                    self.due.clear();
+                    warn!(partition = %self.id, code = error.code, error = %error.message,
                     "parked records cannot be picked up");
-            }
-        }
+                    self.fence_off(claim, error.failure).await?
+                }
+            };
         self.pace.not_before = Instant::now() + started.elapsed() * (SHARE - 1);
-        Ok(())
+        Ok(claim)
     }
 
-    async fn try_page(&mut self, epoch: Epoch, picked: &[Picked]) -> Result<(), End> {
+    async fn try_page(&mut self, claim: Stored, picked: &[Picked]) -> Result<Stored, End> {
+        let mut claim = claim;
         let (width, now) = (self.shared.width, self.shared.clock.now());
         let (mut candidates, mut settlements) = (Vec::with_capacity(picked.len()), Vec::new());
         for row in picked {
@@ -78,7 +87,7 @@ impl Worker {
                 Err(poison) => settlements.push(self.dead(row, Some(poison))),
             }
         }
-        match self.attempt(epoch, &candidates).await {
+        match self.attempt(claim.epoch, &candidates).await {
             Try::Done => self.pace.page = (self.pace.page * 2).min(PAGE_MAX),
             Try::Refused(error) => {
                 let alone = candidates.len() == 1;
@@ -87,12 +96,16 @@ impl Worker {
                     self.heartbeat.beat();
                     let tried = match alone {
                         true => Try::Refused(error.clone()),
-                        false => self.attempt(epoch, one).await,
+                        false => self.attempt(claim.epoch, one).await,
                     };
                     let stops = matches!(tried, Try::Lost | Try::Prevented);
+                    let lost = matches!(tried, Try::Lost);
                     settlements.extend(self.left_of(one[0].picked, tried));
+                    if lost {
+                        claim = self.fence_off(claim, Failure::Lost).await?;
+                    }
                     if stops {
-                        // What it left running may hold the fence: nobody behind it is to pay for that.
+                        // Nobody behind it is to pay for what it met.
                         self.due.clear();
                         self.pace.page = 1;
                         break;
@@ -100,27 +113,48 @@ impl Worker {
                 }
                 settlements.extend(rest.map(|one| given_back(one[0].picked)));
             }
-            Try::Lost if candidates.len() == 1 => {
-                settlements.extend(self.left_of(candidates[0].picked, Try::Lost));
+            Try::Lost => {
+                claim = self.fence_off(claim, Failure::Lost).await?;
+                if let [alone] = candidates.as_slice() {
+                    settlements.extend(self.left_of(alone.picked, Try::Lost));
+                } else {
+                    self.due.clear();
+                    self.pace.page = 1;
+                    settlements.extend(candidates.iter().map(|one| given_back(one.picked)));
+                }
             }
-            Try::Lost | Try::Prevented => {
+            Try::Prevented => {
                 self.due.clear();
                 self.pace.page = 1;
                 settlements.extend(candidates.iter().map(|one| given_back(one.picked)));
             }
         }
         if settlements.is_empty() {
-            return Ok(());
+            return Ok(claim);
         }
-        let settled =
-            self.shared.store.settle_tries(self.id, epoch, &settlements, self.shared.clock.now());
+        let now = self.shared.clock.now();
+        let settled = self.shared.store.settle_tries(self.id, claim.epoch, &settlements, now);
         if let Err(error) = self.watched(settled).await {
             // The lease on the rows runs out by itself; each has lost a try.
             self.due.clear();
             warn!(partition = %self.id, code = error.code, error = %error.message,
                 "the outcome of tries cannot be kept");
+            claim = self.fence_off(claim, error.failure).await?;
         }
-        Ok(())
+        Ok(claim)
+    }
+
+    /// A new claim where a statement was under way when its connection ended: it may still run, or arrive
+    /// late, and then finds that the partition is not its writer's any more.
+    async fn fence_off(&mut self, claim: Stored, failure: Failure) -> Result<Stored, End> {
+        if failure != Failure::Lost {
+            return Ok(claim);
+        }
+        // What was suspected at the position is suspected still.
+        let suspicion = std::mem::take(&mut self.suspicion);
+        let claim = self.claim(claim.epoch.0).await?;
+        self.suspicion = suspicion;
+        Ok(claim)
     }
 
     /// Tries these, all or nothing.

@@ -2,29 +2,28 @@
 //!
 //! Owners that ended at this position without a word, and statements that ended with their
 //! connection, raise a suspicion against what was in hand. Then records go alone, each under a mark in
-//! the progress row that outlives us; in one process only one at a time has a mark. Nothing here
-//! decides for a database that fails: an accused record is parked only in a statement in which the one
-//! behind it passes.
+//! the progress row that outlives us; in one process only one at a time has a mark, and none while it
+//! waits. Nothing here decides for a database that fails: a record is accused only where the statement
+//! passes without it, before and after it was struck.
 
 use std::time::Duration;
 
-use shared::log::Record;
+use shared::log::{Reader, Record};
 use shared::position::Offset;
-use tokio::sync::OwnedMutexGuard;
 use tracing::{debug, error, warn};
 
 use super::bisect::Bisect;
+use super::trial::Witness;
 use super::{End, Worker};
 use crate::batch::Poison;
 use crate::resolution::Stored;
 use crate::store::Unfinished;
 
-/// So many statements that ended with their connection raise a suspicion, and so many under one mark.
+/// So many statements that ended with their connection raise a suspicion against a batch; of a record
+/// that goes alone, one.
 const STRIKES_MAX: u32 = 2;
 /// So many owners that died under one mark prove it.
 const DEATHS_MAX: i32 = 2;
-/// So many records in a row may be accused before it is the database.
-const ACCUSED_MAX: usize = 4;
 /// A clean end says so for at most so long: a stop must not wait for a database that is away.
 const RELEASE_TIMEOUT: Duration = Duration::from_millis(500);
 
@@ -33,12 +32,12 @@ const RELEASE_TIMEOUT: Duration = Duration::from_millis(500);
 pub(super) struct Suspicion {
     /// So many records go alone yet.
     left: usize,
-    /// The record that owners before us died of, how many, and whether one of them while parking it.
+    /// The record that owners before us died of, and how many.
     culprit: Option<(Offset, i32)>,
     /// Statements that ended with their connection, for the batch in hand.
     strikes: u32,
-    /// So many of the first records in hand are accused.
-    accused: usize,
+    /// The first record in hand was struck alone, and then the statement passed with this one.
+    witness: Option<Witness>,
 }
 
 /// What follows from a batch that was struck too often.
@@ -46,10 +45,10 @@ pub(super) struct Suspicion {
 enum Doubt {
     /// Its records go alone.
     Alone,
-    /// The record at this place is accused, and those before it are.
-    Accuse(usize),
-    /// It is the database: everything begins anew.
-    Acquit,
+    /// Does the statement pass without this record? Then it is tried once more.
+    Ask,
+    /// It was struck again: does the statement still pass without it? Then it is accused.
+    Confirm(Witness),
 }
 
 impl Suspicion {
@@ -61,18 +60,22 @@ impl Suspicion {
         Self { left, culprit, ..Self::default() }
     }
 
-    /// How many of `take` records may go into the next batch.
-    pub(super) fn take(&self, take: usize) -> usize {
-        match (self.accused, self.left) {
-            (0, 0) => take,
-            (0, _) => take.min(1),
-            (accused, _) => take.min(accused + 1),
+    /// Whether records go alone.
+    pub(super) fn is_alone(&self) -> bool {
+        self.left > 0
+    }
+
+    /// So many records were in the log when the claim was made: no other can have killed before.
+    fn bound(&mut self, records: usize) {
+        self.left = self.left.min(records);
+        if self.left == 0 {
+            *self = Self::default();
         }
     }
 
-    /// Whether nobody is suspected.
-    pub(super) fn is_calm(&self) -> bool {
-        self.left == 0 && self.accused == 0 && self.culprit.is_none()
+    /// How many of `take` records may go into the next batch.
+    pub(super) fn take(&self, take: usize) -> usize {
+        if self.is_alone() { take.min(1) } else { take }
     }
 
     /// A batch was committed with so many records.
@@ -84,36 +87,51 @@ impl Suspicion {
     /// A statement ended with its connection; whether that is once too often.
     pub(super) fn strike(&mut self) -> bool {
         self.strikes += 1;
-        self.strikes >= STRIKES_MAX
+        self.strikes >= if self.is_alone() { 1 } else { STRIKES_MAX }
     }
 
     fn doubt(&mut self, taken: usize) -> Doubt {
         self.strikes = 0;
-        if self.left == 0 && self.accused == 0 {
-            self.left = taken;
-            return Doubt::Alone;
+        match self.witness.take() {
+            None if self.is_alone() => Doubt::Ask,
+            None => {
+                self.left = taken;
+                Doubt::Alone
+            }
+            Some(witness) => Doubt::Confirm(witness),
         }
-        if self.accused == ACCUSED_MAX {
-            *self = Self::default();
-            return Doubt::Acquit;
-        }
-        // Without a witness the accused were alone in it: nobody is behind them.
-        self.accused = (self.accused + 1).min(taken);
-        Doubt::Accuse(self.accused - 1)
     }
 }
 
 impl Worker {
-    /// Before a batch is decoded: accuses the record that owners before us died of, or marks a record
-    /// that goes alone. The guard is held until it is known what became of it.
+    /// After a claim that has found a suspicion: what was not in the log yet killed nobody. An idle
+    /// partition has no suspect.
+    pub(super) async fn bound_suspicion(&mut self, next: Offset, reader: &Reader) {
+        if !self.suspicion.is_alone() {
+            return;
+        }
+        let end = reader.watch_end();
+        match self.watched(end.ask()).await {
+            Ok(end) => self.suspicion.bound(usize::try_from(end.0 - next.0).unwrap_or_default()),
+            Err(error) => debug!(partition = %self.id, %error, "the log does not tell its end"),
+        }
+    }
+
+    /// Before a batch is decoded: marks a record that goes alone, and accuses the one that owners before
+    /// us died of. The mark is ours alone in this process until the next wait, or the next batch.
     pub(super) async fn suspect(
         &mut self,
         claim: Stored,
         records: &[Record],
         bisect: &mut Bisect,
-    ) -> Result<Option<OwnedMutexGuard<()>>, End> {
+    ) -> Result<(), End> {
         let first = records.first().map(|record| record.position.offset);
-        let Some(first) = first.filter(|first| *first >= claim.next) else { return Ok(None) };
+        let Some(first) = first.filter(|first| *first >= claim.next) else { return Ok(()) };
+        if !self.suspicion.is_alone() {
+            return Ok(());
+        }
+        // Also before it is parked: who dies of that, dies under this mark.
+        self.mark(claim, first).await?;
         if let Some((culprit, deaths)) = self.suspicion.culprit.take()
             && culprit == first
         {
@@ -122,54 +140,74 @@ impl Worker {
             error!(partition = %self.id, offset = first.0, deaths, unread,
                 "a record that its owners died of is parked");
             bisect.accuse(first, Poison::Crash { code: None, unread }, deaths);
-            return Ok(None);
         }
-        if self.suspicion.left == 0 || self.suspicion.accused > 0 {
-            return Ok(None);
+        Ok(())
+    }
+
+    /// Marks a record at or behind the position, when no other of this process is marked.
+    pub(super) async fn mark(&mut self, claim: Stored, record: Offset) -> Result<(), End> {
+        self.alone = None;
+        let end = record.next();
+        loop {
+            let turn = self.shared.suspects.clone().lock_owned();
+            let mut stop = self.stop.clone();
+            let turn = tokio::select! {
+                _ = stop.wait_for(|stop| *stop) => return Err(End::Stopped),
+                turn = self.watched(turn) => turn,
+            };
+            match self.shared.store.mark(self.id, claim.epoch, claim.next, end).await {
+                Ok(()) => {
+                    // A clean end takes the mark away, also where the position has moved since the claim.
+                    self.unmoved = Some(claim.epoch);
+                    self.alone = Some(turn);
+                    return Ok(());
+                }
+                Err(error) => {
+                    drop(turn);
+                    self.wait_or_halt(error).await?;
+                }
+            }
         }
-        self.shared.metrics.alone.inc();
-        let alone = self.shared.suspects.clone().lock_owned();
-        let mut stop = self.stop.clone();
-        let alone = tokio::select! {
-            _ = stop.wait_for(|stop| *stop) => return Err(End::Stopped),
-            alone = self.watched(alone) => alone,
-        };
-        let end = first.next();
-        while let Err(error) = self.shared.store.mark(self.id, claim.epoch, claim.next, end).await {
-            self.wait_or_halt(error).await?;
-        }
-        // A clean end takes the mark away, also where the position has moved since the claim.
-        self.unmoved = Some(claim.epoch);
-        Ok(Some(alone))
     }
 
     /// A batch of `taken` records was struck too often.
-    pub(super) fn doubt(
+    pub(super) async fn doubt(
         &mut self,
+        claim: Stored,
         taken: usize,
         records: &[Record],
         code: Option<String>,
         bisect: &mut Bisect,
-    ) {
+    ) -> Result<(), End> {
+        let offset = records[0].position.offset;
         match self.suspicion.doubt(taken) {
             Doubt::Alone => {
                 warn!(partition = %self.id, records = taken, code,
                     "statements end with their connection, the records go one by one");
+                return Ok(());
             }
-            Doubt::Accuse(place) => {
-                let offset = records[place].position.offset;
-                error!(partition = %self.id, offset = offset.0, code,
-                    "a record's statements end with their connection, it is accused");
-                let attempts = 2 * STRIKES_MAX as i32;
-                bisect.accuse(offset, Poison::Crash { code, unread: false }, attempts);
+            Doubt::Ask => {
+                self.suspicion.witness = self.witness(claim, records).await?;
+                if self.suspicion.witness.is_some() {
+                    return Ok(());
+                }
             }
-            Doubt::Acquit => {
-                self.shared.metrics.acquittals.inc();
-                warn!(partition = %self.id, code,
-                    "statements end with their connection whatever they carry: no record is to blame");
-                *bisect = self.bisect();
+            Doubt::Confirm(witness) => {
+                if self.passes_with(claim, records, witness).await? == Some(true) {
+                    error!(partition = %self.id, offset = offset.0, code,
+                        "a record's statements end with their connection, and pass without it");
+                    let attempts = STRIKES_MAX as i32 + 2;
+                    bisect.accuse(offset, Poison::Crash { code, unread: false }, attempts);
+                    return Ok(());
+                }
             }
         }
+        self.shared.metrics.acquittals.inc();
+        warn!(partition = %self.id, offset = offset.0, code,
+            "statements end with their connection whatever they carry: no record is to blame");
+        self.suspicion = Suspicion::default();
+        *bisect = self.bisect();
+        Ok(())
     }
 
     /// A clean end: nobody died here. Where the position has not moved since the claim, it says so.
@@ -209,23 +247,31 @@ mod tests {
             suspicion.passed(1);
         }
         assert_eq!(suspicion.take(8), 8, "as many as a batch has");
+        let mut suspicion = found(2, Some(7));
+        suspicion.bound(3);
+        assert_eq!((suspicion.left, suspicion.culprit.is_some()), (3, true));
+        suspicion.bound(0);
+        check(&suspicion, 8, None);
     }
 
     #[test]
-    fn strikes_lead_to_the_record_and_then_to_the_database() {
+    fn strikes_lead_to_the_record_and_a_witness_before_and_after() {
         let mut suspicion = Suspicion::default();
-        let mut struck = |taken| {
-            assert!(!suspicion.strike());
-            assert!(suspicion.strike());
-            let doubt = suspicion.doubt(taken);
-            (doubt, suspicion.take(8))
-        };
-        assert_eq!(struck(8), (Doubt::Alone, 1));
-        assert_eq!(struck(1), (Doubt::Accuse(0), 2));
-        assert_eq!(struck(2), (Doubt::Accuse(1), 3));
-        assert_eq!(struck(3), (Doubt::Accuse(2), 4));
-        assert_eq!(struck(4), (Doubt::Accuse(3), 5));
-        assert_eq!(struck(5), (Doubt::Acquit, 8));
+        assert!(!suspicion.strike());
+        assert!(suspicion.strike());
+        assert_eq!((suspicion.doubt(8), suspicion.take(8)), (Doubt::Alone, 1));
+        assert!(suspicion.strike(), "alone, once");
+        assert_eq!(suspicion.doubt(1), Doubt::Ask);
+        suspicion.witness = Some(Witness::Behind(1));
+        assert!(suspicion.strike());
+        assert_eq!(suspicion.doubt(1), Doubt::Confirm(Witness::Behind(1)));
+        assert!(suspicion.strike());
+        assert_eq!(suspicion.doubt(1), Doubt::Ask, "each word of a witness counts once");
+
+        suspicion.witness = Some(Witness::Behind(1));
+        suspicion.passed(1);
+        assert!(suspicion.strike());
+        assert_eq!(suspicion.doubt(1), Doubt::Ask, "it was about another record");
         let mut suspicion = Suspicion::default();
         suspicion.strike();
         suspicion.passed(8);

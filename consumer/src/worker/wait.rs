@@ -55,6 +55,8 @@ impl Worker {
     pub(super) async fn pause(&mut self, wait: Duration) -> Result<(), End> {
         self.heartbeat.beat();
         self.show_lag();
+        // What waits is in nobody's hands: the next record may be marked.
+        self.alone = None;
         tokio::select! {
             _ = self.stop.wait_for(|stop| *stop) => Err(End::Stopped),
             () = tokio::time::sleep(wait) => Ok(()),

@@ -123,3 +123,50 @@ async fn an_action_is_done_and_audited() {
     let (_, older) = get(port, &format!("/dlq/audit?before={}", audit[0]["id"])).await;
     assert_eq!((&older[0]["author"], &older[0]["reason"]), (&json!("ops"), &json!("no events")));
 }
+
+/// Each call has a place; one more is refused at once, and the port stays there for the probes.
+#[tokio::test]
+async fn only_so_many_calls_run_at_a_time() {
+    let (bench, port) = port().await;
+    let held = bench.base.hold().await;
+    let ask = json!({"filter": {"reason": "value_not_json"}, "by": "ops", "why": "a test"});
+    let calls: Vec<_> = (0..dlq::CALLS_MAX)
+        .map(|_| {
+            let ask = ask.clone();
+            // A look of ours may be in a place just then.
+            tokio::spawn(async move {
+                loop {
+                    match post(port, "/dlq/redrive", ask.clone()).await.0 {
+                        503 => {}
+                        status => return status,
+                    }
+                }
+            })
+        })
+        .collect();
+    bench.until("all places are taken", async || get(port, "/dlq").await.0 == 503).await;
+    let (status, problem) = post(port, "/dlq/drop", ask).await;
+    assert_eq!(status, 503);
+    assert!(problem["error"].as_str().expect("a text").contains("4 calls"), "{problem}");
+    assert_eq!(get(port, "/livez").await.0, 200);
+    held.release().await;
+    for call in calls {
+        assert_eq!(call.await.expect("does not panic"), 200);
+    }
+    assert_eq!(get(port, "/dlq").await.0, 200);
+}
+
+/// A name may be as long as an event: a list shows its beginning, the row all of it.
+#[tokio::test]
+async fn long_names_are_cut_in_a_list() {
+    let (bench, port) = port().await;
+    let id = "ü".repeat(10_000);
+    let value = format!(r#"{{"id":"{id}","type":"refuse.me"}}"#);
+    bench.append(FIRST, NOON, "acme", &value);
+    bench.drain().await.stop().await;
+    let (_, page) = get(port, "/dlq?place=transactional/0%403").await;
+    let shown = page["rows"][0]["id"].as_str().expect("an id");
+    assert!(shown == format!("{}…", "ü".repeat(256)), "{} characters", shown.chars().count());
+    let (_, whole) = get(port, "/dlq/row?place=transactional/0%403").await;
+    assert_eq!(whole[0]["id"], Value::String(id));
+}

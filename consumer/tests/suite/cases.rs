@@ -13,6 +13,7 @@ use shared::{Process, Shutdown};
 
 pub use super::ahead::*;
 use super::base::Base;
+pub use super::deaths::*;
 pub use super::dlq::*;
 pub use super::failures::*;
 pub use super::ids::*;
@@ -172,6 +173,54 @@ pub async fn a_database_that_went_back_is_replayed(base: Base) {
     assert_eq!(bench.count(PARKED).await, 1);
     assert_eq!(running.metric("shock_consumer_database_went_back_total"), 1);
     running.stop().await;
+}
+
+/// Nothing comes that would meet the fence: the row alone shows it.
+pub async fn an_idle_partition_notices_a_database_that_went_back(base: Base) {
+    const TABLES: [&str; 4] = ["progress", "processed_ids", "events", "parked"];
+    let bench = Bench::new(base).await;
+    bench.events(FIRST, "old", 10);
+    let restarted = bench.drain().await;
+    for table in TABLES {
+        let copy = format!("create table copy_{table} as select * from pipeline.{table}");
+        bench.base.sql(&copy).await;
+    }
+    bench.events(FIRST, "lost", 20);
+    bench.until_drained().await;
+    restarted.stop().await;
+    // Under a later claim, which the copy knows nothing of.
+    let running = bench.start().await;
+    let epochs = "select max(epoch) from pipeline.progress where partition = 0";
+    bench.until("it is claimed", async || bench.count(epochs).await == 2).await;
+    let mut restore = "begin;".to_owned();
+    for table in TABLES {
+        restore += &format!(
+            "delete from pipeline.{table}; insert into pipeline.{table} select * from copy_{table};"
+        );
+    }
+    bench.base.sql(&(restore + "commit")).await;
+    bench.until("all are there again", async || bench.count(EVENTS).await == 30).await;
+    assert_eq!(bench.count(epochs).await, 3, "above every claim there was");
+    // The other one has never had a record, and its claim is gone, too.
+    bench
+        .until("both are counted", async || {
+            running.metric("shock_consumer_database_went_back_total") == 2
+        })
+        .await;
+    running.stop().await;
+}
+
+/// The events table is the user's to prune: what has had its effect is known by its id.
+pub async fn an_identity_stands_without_its_events_row(base: Base) {
+    let bench = Bench::new(base).await;
+    bench.events(FIRST, "a", 5);
+    bench.drain().await.stop().await;
+    bench.base.sql("delete from pipeline.events where log_offset < 3").await;
+    bench.base.sql("update pipeline.progress set next_offset = 0").await;
+    bench.events(FIRST, "b", 1);
+    bench.drain().await.stop().await;
+    let rows = bench.base.texts("select id from pipeline.events order by log_offset").await;
+    assert_eq!(rows, ["a-3", "a-4", "b-0"]);
 }
 
 pub async fn poison_is_parked_and_the_flow_goes_on(base: Base) {
@@ -366,6 +415,8 @@ macro_rules! all_cases {
             a_revocation_of_many_does_not_wait_for_their_starts
             lag_grows_while_the_store_is_away_and_goes_with_the_partition
             a_database_that_went_back_is_replayed
+            an_idle_partition_notices_a_database_that_went_back
+            an_identity_stands_without_its_events_row
             poison_is_parked_and_the_flow_goes_on
             bisecting_finds_exactly_the_refused_record
             a_statement_nobodys_record_is_to_blame_for_halts
@@ -399,6 +450,10 @@ macro_rules! all_cases {
             owners_that_end_without_a_word_are_counted
             a_record_that_owners_died_of_is_parked_and_no_other
             one_death_parks_nothing
+            an_end_before_the_first_mark_counts_for_no_record
+            what_came_after_a_death_is_no_suspect
+            a_mark_is_not_held_over_a_wait
+            a_trial_leaves_nothing
             projections_have_each_event_once
             what_a_projection_refuses_is_parked
             a_projection_that_broke_halts_and_is_named

@@ -5,10 +5,9 @@ use std::time::Duration;
 
 use consumer::bucket::Width;
 use consumer::retry::{Candidate, Retried, Retry};
-use consumer::store::Unfinished;
 use shared::clock::Millis;
 use shared::config::OnPoison;
-use shared::position::{Epoch, Offset};
+use shared::position::Epoch;
 
 use super::base::Base;
 use super::{Bench, FIRST, NOON, SECOND, WINDOW};
@@ -20,7 +19,7 @@ const ROW: &str = "select state || ' ' || reason || ' ' || attempts || ' ' || tr
 const BAD: &str = "refuse.me";
 
 /// A bench whose database refuses events of type [`BAD`], and which tries them again soon.
-async fn refusing(base: Base) -> Bench {
+pub(super) async fn refusing(base: Base) -> Bench {
     let mut bench = Bench::new(base).await;
     bench.base.refuse_type(BAD).await;
     bench.config.parked_retry_min = Duration::from_millis(10);
@@ -28,13 +27,13 @@ async fn refusing(base: Base) -> Bench {
     bench
 }
 
-fn bad(bench: &Bench, at: Millis, id: &str) {
+pub(super) fn bad(bench: &Bench, at: Millis, id: &str) {
     bench.append(FIRST, at, "acme", &format!(r#"{{"id":"{id}","type":"{BAD}"}}"#));
 }
 
 impl Bench {
     /// Waits for a condition while time goes on, on whichever clock the store goes by.
-    async fn until_later(&self, what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    pub async fn until_later(&self, what: &str, mut holds: impl AsyncFnMut() -> bool) {
         self.until(what, async || {
             self.clock.advance(1_000);
             holds().await
@@ -192,93 +191,6 @@ pub async fn an_old_record_keeps_its_identity_when_it_is_redriven(base: Base) {
     bench.base.sql("update pipeline.progress set next_offset = 0").await;
     bench.drain().await.stop().await;
     assert_eq!((bench.count(EVENTS).await, bench.count(PARKED).await), (2, 0), "a replay");
-}
-
-/// What a process that dies leaves, seen by the next owner.
-pub async fn owners_that_end_without_a_word_are_counted(base: Base) {
-    let bench = Bench::new(base).await;
-    let store = bench.base.store().await;
-    let seeded = store.seed(FIRST, "a", Offset(5)).await.expect("seeds");
-    let claim = async |floor| {
-        let claimed = store.claim(FIRST, "b", floor).await.expect("claims").expect("a row");
-        let Unfinished { times, marked } = claimed.unfinished;
-        (claimed.stored.epoch, times, marked.map(|offset| offset.0))
-    };
-    let moved = async |to: i64| {
-        bench.base.sql(&format!("update pipeline.progress set next_offset = {to}")).await;
-    };
-    let found = async |floor| {
-        let (_, times, marked) = claim(floor).await;
-        (times, marked)
-    };
-    assert_eq!(found(0).await, (1, None), "the one that seeded");
-    assert_eq!(found(0).await, (2, None));
-    let (epoch, ..) = claim(0).await;
-    store.release(FIRST, seeded.epoch).await.expect("asks");
-    assert_eq!(found(0).await, (4, None), "a zombie's clean end says nothing");
-    assert_eq!(found(epoch.0).await, (0, None), "our own process lives");
-    moved(9).await;
-    assert_eq!(found(0).await, (0, None), "progress ends all counts");
-    let (epoch, ..) = claim(0).await;
-    store.release(FIRST, epoch).await.expect("releases");
-    let (epoch, times, _) = claim(0).await;
-    assert_eq!(times, 0, "a clean end is no death");
-
-    store.mark(FIRST, epoch, Offset(9), Offset(12)).await.expect("marks");
-    let (epoch, times, marked) = claim(0).await;
-    assert_eq!((times, marked), (1, Some(11)));
-    store.mark(FIRST, epoch, Offset(9), Offset(12)).await.expect("marks");
-    assert_eq!(found(0).await, (2, Some(11)), "the same mark goes on counting");
-    let (epoch, ..) = claim(0).await;
-    store.mark(FIRST, epoch, Offset(9), Offset(10)).await.expect("marks");
-    store.mark(FIRST, Epoch(epoch.0 - 1), Offset(9), Offset(99)).await.expect("asks");
-    store.mark(FIRST, epoch, Offset(8), Offset(99)).await.expect("asks");
-    assert_eq!(found(0).await, (1, Some(9)), "another mark, another count");
-    moved(10).await;
-    assert_eq!(found(0).await, (0, None));
-}
-
-pub async fn a_record_that_owners_died_of_is_parked_and_no_other(base: Base) {
-    let bench = Bench::new(base).await;
-    bench.events(FIRST, "a", 30);
-    let running = bench.start().await;
-    bench.until_drained().await;
-    running.stop().await;
-    // Two owners died under the mark of the fourth of the next records.
-    bench.events(FIRST, "b", 30);
-    let died =
-        "update pipeline.progress set attempt_from = next_offset, attempts = 1, attempt_to = ";
-    bench.base.sql(&format!("{died}31")).await;
-    let running = bench.drain().await;
-    assert_eq!(bench.base.texts(ROW).await, ["parked crash 2 3"]);
-    assert_eq!(bench.count("select log_offset from pipeline.parked").await, 30);
-    assert_eq!(bench.count(EVENTS).await, 59);
-    // As many as a batch has went alone; the rest in batches again.
-    assert_eq!(running.metric("shock_consumer_suspected_records_total"), 15);
-    running.stop().await;
-
-    // A third died while it was parked: it is parked unread, and so it cannot heal.
-    bench.events(FIRST, "c", 3);
-    bench.base.sql(&format!("{died}61, attempts = 2").replace("attempts = 1, ", "")).await;
-    bench.drain().await.stop().await;
-    let state = "select state || ' ' || reason from pipeline.parked where log_offset = 60";
-    assert_eq!(bench.base.texts(state).await, ["dead crash"]);
-    assert_eq!(bench.count(EVENTS).await, 61);
-    let marks = "select count(*) from pipeline.progress where attempts > 0";
-    assert_eq!(bench.count(marks).await, 0);
-}
-
-/// A process that is killed from outside while its records go alone: nothing is parked for it.
-pub async fn one_death_parks_nothing(base: Base) {
-    let bench = Bench::new(base).await;
-    bench.events(FIRST, "a", 5);
-    bench.drain().await.stop().await;
-    bench.events(FIRST, "b", 40);
-    bench.base.sql("update pipeline.progress set attempt_from = next_offset, attempt_to = 6").await;
-    let running = bench.drain().await;
-    assert_eq!((bench.count(EVENTS).await, bench.count(PARKED).await), (45, 0));
-    assert_eq!(running.metric("shock_consumer_suspected_records_total"), 16);
-    running.stop().await;
 }
 
 const HALTED: &str = r#"shock_consumer_halted{class="transactional",partition="0",reason="#;

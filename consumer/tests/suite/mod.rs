@@ -6,6 +6,7 @@
 mod ahead;
 pub mod base;
 pub mod cases;
+mod deaths;
 mod dlq;
 mod failures;
 mod ids;

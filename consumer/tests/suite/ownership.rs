@@ -7,7 +7,7 @@ use consumer::bucket::Width;
 use consumer::load::Load;
 use consumer::log_limit::LogLimits;
 use consumer::metrics::Metrics;
-use consumer::worker::{AheadBytes, Due, End, Shared, Worker};
+use consumer::worker::{AheadBytes, End, Flags, Shared, Worker};
 use shared::clock::Millis;
 use shared::health::Health;
 use shared::log::memory::MemoryLog;
@@ -77,7 +77,8 @@ pub async fn a_stopped_worker_claims_nothing(base: Base) {
         width: Width::of_window(bench.config.dedupe_window),
         skew: Skew::new(Other::Database, Duration::MAX, &Registry::new(), &health),
         load: Load::new(&bench.config),
-        due: Due::default(),
+        due: Flags::default(),
+        strayed: Flags::default(),
         suspects: Arc::default(),
         ahead: AheadBytes::default(),
     };

@@ -121,6 +121,24 @@ async fn a_bucket_under_vacuum_is_passed_over() {
     assert_eq!(step.buckets.len(), 1);
 }
 
+/// Another pipeline in the same database may be making its buckets for as long as it likes.
+#[tokio::test]
+async fn other_pipelines_are_not_waited_for() {
+    let bench = with_two_due().await;
+    let config = PostgresConfig { url: bench.base.url().to_owned(), connections_max: 1 };
+    let other = Store::Postgres(PostgresStore::connect(&config, "other").expect("a valid URL"));
+    other.migrate().await.expect("migrates");
+    let mut making = connection(&bench.base).await;
+    run(&mut making, "begin; select \"shock_other\".shock_ensure_buckets(1, 2)").await;
+    let step = bench.base.store().await.forget_ids(WAIT, bench.clock.now()).await.expect("answers");
+    assert_eq!(step.buckets.len(), 2);
+    run(&mut making, "commit").await;
+    let mut own = connection(&bench.base).await;
+    run(&mut own, "begin; select pipeline.shock_ensure_buckets(1, 2)").await;
+    let step = bench.base.store().await.forget_ids(WAIT, bench.clock.now()).await.expect("answers");
+    assert_eq!(step.buckets, [], "our own is");
+}
+
 #[tokio::test]
 async fn the_runtime_role_drops_what_is_due_and_nothing_else() {
     let bench = with_two_due().await;

@@ -60,6 +60,7 @@ repeated as (
         ) as first_digest
     from batch b where b.log_offset not in (select f.log_offset from fresh f)
 ),
+-- {undone}
 poisoned as (
     insert into pipeline.parked
         (tenant, digest, class, partition, log_offset, record_timestamp, payload_digest, reason,

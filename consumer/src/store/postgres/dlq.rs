@@ -13,7 +13,8 @@ use sqlx::{AssertSqlSafe, Postgres, Row as _};
 use super::lease::Lease;
 use super::{PostgresStore, STATEMENT_TIMEOUT, id_of, position};
 use crate::failure::StoreError;
-use crate::store::dlq::{Audited, Note, Parked, ParkedKey, State, Stretch, record_of, state_of};
+use crate::store::Note;
+use crate::store::dlq::{Audited, Parked, ParkedKey, State, Stretch, record_of, state_of};
 
 /// What [`parked`] reads.
 macro_rules! columns {
@@ -49,7 +50,7 @@ pub(super) const REDRIVE: &str = "with moved as (\
       where k.digest = a.digest and k.tenant = a.tenant and k.state = any($4) returning 1), \
     noted as (\
       insert into pipeline.audit (author, action, reason, filter, affected) \
-      select $5, 'redrive', $6, $7::jsonb, count(*) from moved having count(*) > 0) \
+      select $5, $6, $7, $8::jsonb, count(*) from moved having count(*) > 0) \
     select count(*) from moved";
 
 pub(super) const DROP_PARKED: &str = "with moved as (\
@@ -58,7 +59,7 @@ pub(super) const DROP_PARKED: &str = "with moved as (\
       where k.digest = a.digest and k.tenant = a.tenant and k.state = any($3) returning 1), \
     noted as (\
       insert into pipeline.audit (author, action, reason, filter, affected) \
-      select $4, 'drop', $5, $6::jsonb, count(*) from moved having count(*) > 0) \
+      select $4, $5, $6, $7::jsonb, count(*) from moved having count(*) > 0) \
     select count(*) from moved";
 
 pub(super) const AUDIT: &str = "select id, (extract(epoch from at) * 1000)::bigint as at_ms, author, \
@@ -213,7 +214,12 @@ fn bind_keys<'k>(query: Bound, keys: impl Iterator<Item = &'k ParkedKey>) -> Bou
 
 fn bind_note(query: Bound, states: &[State], note: &Note) -> Bound {
     let states: Vec<&'static str> = states.iter().map(|state| state.name()).collect();
-    query.bind(states).bind(note.author.clone()).bind(note.reason.clone()).bind(note.filter.clone())
+    query
+        .bind(states)
+        .bind(note.author.clone())
+        .bind(note.action)
+        .bind(note.reason.clone())
+        .bind(note.filter.clone())
 }
 
 fn key(row: &PgRow) -> Result<ParkedKey, StoreError> {

@@ -1,4 +1,5 @@
-//! What an operator does to a partition's row, and what it rests on. The rules are the caller's.
+//! What an operator does to a partition's row, or a restore, and what it rests on. The rules are the
+//! caller's.
 
 use std::sync::Arc;
 
@@ -28,12 +29,12 @@ impl PostgresStore {
             .bind(epoch.0)
             .bind(to.next.0)
             .bind(to.record_timestamp.map(|time| time.0))
-            .bind(format!("{OPERATOR_PREFIX}{}", to.deed.author))
-            .bind(&to.deed.author)
-            .bind(to.deed.action)
-            .bind(&to.deed.reason)
-            .bind(&to.deed.filter)
-            .bind(to.deed.affected)
+            .bind(format!("{OPERATOR_PREFIX}{}", to.note.author))
+            .bind(&to.note.author)
+            .bind(to.note.action)
+            .bind(&to.note.reason)
+            .bind(&to.note.filter)
+            .bind(to.affected)
             .fetch_optional(&mut *lease);
         let row = tokio::time::timeout(STATEMENT_TIMEOUT, row).await;
         lease.settled(row)?.map(|row| stored(&row)).transpose()
@@ -49,6 +50,21 @@ impl PostgresStore {
         let rows = tokio::time::timeout(STATEMENT_TIMEOUT, rows).await;
         let rows = lease.settled(rows)?;
         rows.iter().map(|row| Ok((id_of(row)?, Epoch(row.try_get("epoch")?)))).collect()
+    }
+
+    pub(in crate::store) async fn strayed(
+        &self,
+        left: &[(PartitionId, Stored)],
+    ) -> Result<Vec<PartitionId>, StoreError> {
+        let mut lease = Lease::of(&self.pool).await?;
+        let rows = sqlx::query(AssertSqlSafe(Arc::clone(&self.sql.strayed)))
+            .bind(left.iter().map(|(id, _)| id.class as i16).collect::<Vec<_>>())
+            .bind(left.iter().map(|(id, _)| id.partition.as_i32()).collect::<Vec<_>>())
+            .bind(left.iter().map(|(_, left)| left.epoch.0).collect::<Vec<_>>())
+            .bind(left.iter().map(|(_, left)| left.next.0).collect::<Vec<_>>())
+            .fetch_all(&mut *lease);
+        let rows = tokio::time::timeout(STATEMENT_TIMEOUT, rows).await;
+        lease.settled(rows)?.iter().map(id_of).collect()
     }
 
     pub(in crate::store) async fn applied_last(

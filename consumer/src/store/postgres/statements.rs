@@ -37,6 +37,7 @@ macro_rules! statements {
 
 statements! {
     apply: applies(include_str!("apply.sql")),
+    probe: applies(include_str!("apply.sql")).replace("-- {undone}\n", UNDONE),
     retry: applies(include_str!("retry.sql")),
     due: DUE,
     pick: PICK,
@@ -46,6 +47,7 @@ statements! {
     release: RELEASE,
     seed: SEED,
     stored: STORED,
+    strayed: STRAYED,
     positions: POSITIONS,
     relocate: RELOCATE,
     restore: RESTORE,
@@ -73,6 +75,9 @@ statements! {
 fn applies(sql: &str) -> String {
     sql.replace("-- {applied}\n", include_str!("applied.sql"))
 }
+
+/// In the batch's statement: all of it passes, and nothing of it stays.
+const UNDONE: &str = "undone as (insert into pipeline.undone select 0 from fence),\n";
 
 /// The partitions among these that have a row to try now.
 const DUE: &str = "select p.class, p.partition \
@@ -115,14 +120,17 @@ const SETTLE: &str = "with fence as materialized (\
       and k.tries_left = b.tries_left \
       and k.class = $1 and k.partition = $2 and exists (select 1 from fence)";
 
-/// Who finds the position where it was claimed last finds an owner that ended without a word. $4 above
-/// 0: the same process claims again, and lives.
+/// Who finds the position where it was claimed last finds an owner that ended without a word. Where a
+/// record is marked, that counts only if it was that owner who marked it. $4 above 0: the same process
+/// claims again, and lives; not where somebody else has claimed since.
 const CLAIM: &str = "update pipeline.progress \
     set epoch = greatest(epoch, $4) + 1, owner = $3, updated_at = now(), \
-      attempts = case when $4 = 0 and attempt_from = next_offset then attempts + 1 else 0 end, \
+      attempts = case when $4 = 0 and attempt_from = next_offset then attempts + \
+        (attempt_to is null or attempt_epoch is not distinct from epoch)::integer else 0 end, \
       attempt_to = case when $4 = 0 and attempt_from = next_offset then attempt_to end, \
       attempt_from = next_offset \
-    where class = $1 and partition = $2 returning epoch, next_offset, attempts, attempt_to";
+    where class = $1 and partition = $2 and ($4 = 0 or epoch <= $4) \
+    returning epoch, next_offset, attempts, attempt_to";
 
 const SEED: &str = "insert into pipeline.progress as p \
       (class, partition, epoch, next_offset, owner, attempt_from) \
@@ -133,7 +141,7 @@ const SEED: &str = "insert into pipeline.progress as p \
 /// The same mark again keeps the count of those who died under it.
 const MARK: &str = "update pipeline.progress \
     set attempts = case when attempt_from = $4 and attempt_to = $5 then attempts else 0 end, \
-      attempt_from = $4, attempt_to = $5 \
+      attempt_from = $4, attempt_to = $5, attempt_epoch = $3 \
     where class = $1 and partition = $2 and epoch = $3 and next_offset = $4";
 
 const RELEASE: &str = "update pipeline.progress \
@@ -142,6 +150,14 @@ const RELEASE: &str = "update pipeline.progress \
 
 const STORED: &str = "select epoch, next_offset from pipeline.progress \
     where class = $1 and partition = $2";
+
+/// Epochs and, under one epoch, positions only grow: what is below was not so when it was left.
+const STRAYED: &str = "select l.class, l.partition \
+    from unnest($1::smallint[], $2::integer[], $3::bigint[], $4::bigint[]) \
+        as l (class, partition, epoch, next_offset) \
+      left join pipeline.progress p on p.class = l.class and p.partition = l.partition \
+    where p.epoch is null or p.epoch < l.epoch \
+      or p.epoch = l.epoch and p.next_offset < l.next_offset";
 
 const POSITIONS: &str = "select class, partition, epoch, next_offset, owner, record_timestamp, \
     (extract(epoch from updated_at) * 1000)::bigint as updated_ms \

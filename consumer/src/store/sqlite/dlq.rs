@@ -5,13 +5,13 @@ use serde_json::{Value, json};
 use shared::clock::Millis;
 use shared::log::Record;
 use shared::position::PartitionId;
-use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
+use sqlx::{Row as _, SqliteConnection};
 
 use super::{SqliteStore, position};
 use crate::failure::StoreError;
-use crate::store::dlq::{Audited, Note, Parked, ParkedKey, State, Stretch, record_of, state_of};
-use crate::store::partition_id;
+use crate::store::dlq::{Audited, Parked, ParkedKey, State, Stretch, record_of, state_of};
+use crate::store::{Note, partition_id};
 
 /// What [`parked`] reads.
 macro_rules! columns {
@@ -53,9 +53,6 @@ const DROP_PARKED: &str = "update parked set state = 'dropped', next_try_at = nu
         json_extract(value, '$[1]') as tenant from json_each(?1)) a \
     where parked.digest = a.digest and parked.tenant = a.tenant \
       and parked.state in (select value from json_each(?2))";
-
-const NOTE: &str = "insert into audit (at, author, action, reason, filter, affected) \
-    values (?1, ?2, ?3, ?4, ?5, ?6)";
 
 const AUDIT: &str = "select id, at, author, action, reason, filter, affected from audit \
     where id < ?1 order by id desc limit ?2";
@@ -118,7 +115,7 @@ impl SqliteStore {
         now: Millis,
     ) -> Result<u64, StoreError> {
         let rows = rows.iter().map(|(key, wait_ms)| key_json(key, json!(wait_ms))).collect();
-        self.act(REDRIVE, ("redrive", rows), states, note, now).await
+        self.act(REDRIVE, rows, states, note, now).await
     }
 
     pub(in crate::store) async fn drop_parked(
@@ -129,13 +126,13 @@ impl SqliteStore {
         now: Millis,
     ) -> Result<u64, StoreError> {
         let rows = keys.iter().map(|key| key_json(key, Value::Null)).collect();
-        self.act(DROP_PARKED, ("drop", rows), states, note, now).await
+        self.act(DROP_PARKED, rows, states, note, now).await
     }
 
     async fn act(
         &self,
         sql: &'static str,
-        (action, rows): (&str, Vec<Value>),
+        rows: Vec<Value>,
         states: &[State],
         note: &Note,
         now: Millis,
@@ -150,15 +147,8 @@ impl SqliteStore {
             .await?
             .rows_affected();
         if moved > 0 {
-            sqlx::query(NOTE)
-                .bind(now.0)
-                .bind(&note.author)
-                .bind(action)
-                .bind(&note.reason)
-                .bind(&note.filter)
-                .bind(i64::try_from(moved).unwrap_or(i64::MAX))
-                .execute(&mut *transaction)
-                .await?;
+            let affected = i64::try_from(moved).unwrap_or(i64::MAX);
+            keep_note(&mut transaction, note, affected, now).await?;
         }
         transaction.commit().await?;
         Ok(moved)
@@ -226,6 +216,28 @@ impl SqliteStore {
         sqlx::query(MIRRORED).bind(json!(rows).to_string()).execute(&self.writer).await?;
         Ok(())
     }
+}
+
+/// In the transaction of what it tells of.
+pub(super) async fn keep_note(
+    connection: &mut SqliteConnection,
+    note: &Note,
+    affected: i64,
+    now: Millis,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "insert into audit (at, author, action, reason, filter, affected) \
+         values (?1, ?2, ?3, ?4, ?5, ?6)",
+    )
+    .bind(now.0)
+    .bind(&note.author)
+    .bind(note.action)
+    .bind(&note.reason)
+    .bind(&note.filter)
+    .bind(affected)
+    .execute(connection)
+    .await?;
+    Ok(())
 }
 
 fn key_json(key: &ParkedKey, third: Value) -> Value {

@@ -156,7 +156,7 @@ async fn keep_own(
     let Some(own) = candidate.own else { return Ok(()) };
     let mut row = id_json(&candidate.row);
     row[1] = Value::from(own.0);
-    insert_ids(connection, vec![row], id).await
+    insert_ids(connection, vec![row], id).await.map(drop)
 }
 
 fn picked(row: &SqliteRow) -> Result<Picked, StoreError> {

@@ -1,5 +1,7 @@
 //! Projections on SQLite: each a statement of its own in the batch's transaction.
 
+use std::collections::HashSet;
+
 use serde_json::json;
 use shared::clock::Millis;
 use shared::position::PartitionId;
@@ -48,8 +50,11 @@ impl SqliteStore {
         id: PartitionId,
         now: Millis,
     ) -> Result<u64, StoreError> {
-        insert_ids(connection, rows.iter().map(id_json).collect(), id).await?;
-        let events = json!(rows.iter().map(event_json).collect::<Vec<_>>());
+        // Only the record whose insert made the id has the effect, whatever became of its event's row.
+        let kept = insert_ids(connection, rows.iter().map(id_json).collect(), id).await?;
+        let kept: HashSet<i64> = kept.into_iter().collect();
+        let is_kept = |row: &&Row<'_>| kept.contains(&row.record.position.offset.0);
+        let events = json!(rows.iter().filter(is_kept).map(event_json).collect::<Vec<_>>());
         let offsets: Vec<i64> = sqlx::query_scalar(INSERT_EVENTS)
             .bind(events.to_string())
             .bind(id.class as i64)

@@ -1,9 +1,13 @@
-//! What an operator does to a partition's row, and what it rests on. The rules are the caller's.
+//! What an operator does to a partition's row, or a restore, and what it rests on. The rules are the
+//! caller's.
 
+use serde_json::json;
+use shared::clock::Clock;
 use shared::position::{Epoch, Offset, PartitionId};
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
 
+use super::dlq::keep_note;
 use super::{SqliteStore, stored};
 use crate::failure::StoreError;
 use crate::resolution::Stored;
@@ -21,9 +25,14 @@ const RESTORE: &str = "insert into progress \
     values (?1, ?2, ?3, ?4, ?5, ?6, unixepoch('subsec') * 1000) \
     on conflict do nothing returning epoch, next_offset";
 
-/// ?1 author, ?2 action, ?3 reason, ?4 to what, ?5 to how many.
-const NOTE: &str = "insert into audit (at, author, action, reason, filter, affected) \
-    values (unixepoch('subsec') * 1000, ?1, ?2, ?3, ?4, ?5)";
+/// ?1 rows as they were left: [class, partition, epoch, position]. As on PostgreSQL.
+const STRAYED: &str = "select l.class, l.partition from (select \
+      json_extract(value, '$[0]') as class, json_extract(value, '$[1]') as partition, \
+      json_extract(value, '$[2]') as epoch, json_extract(value, '$[3]') as next_offset \
+      from json_each(?1)) l \
+    left join progress p on p.class = l.class and p.partition = l.partition \
+    where p.epoch is null or p.epoch < l.epoch \
+      or p.epoch = l.epoch and p.next_offset < l.next_offset";
 
 impl SqliteStore {
     pub(in crate::store) async fn relocate(
@@ -42,18 +51,11 @@ impl SqliteStore {
             .bind(epoch.0)
             .bind(to.next.0)
             .bind(to.record_timestamp.map(|time| time.0))
-            .bind(format!("{OPERATOR_PREFIX}{}", to.deed.author))
+            .bind(format!("{OPERATOR_PREFIX}{}", to.note.author))
             .fetch_optional(&mut *transaction)
             .await?;
         if row.is_some() {
-            sqlx::query(NOTE)
-                .bind(&to.deed.author)
-                .bind(to.deed.action)
-                .bind(&to.deed.reason)
-                .bind(&to.deed.filter)
-                .bind(to.deed.affected)
-                .execute(&mut *transaction)
-                .await?;
+            keep_note(&mut transaction, to.note, to.affected, Clock::System.now()).await?;
         }
         transaction.commit().await?;
         row.map(|row| stored(&row)).transpose()
@@ -72,6 +74,21 @@ impl SqliteStore {
             Ok((id, Epoch(row.try_get("epoch")?)))
         };
         rows.iter().map(one).collect()
+    }
+
+    pub(in crate::store) async fn strayed(
+        &self,
+        left: &[(PartitionId, Stored)],
+    ) -> Result<Vec<PartitionId>, StoreError> {
+        let left: Vec<_> = left
+            .iter()
+            .map(|(id, left)| json!([id.class as i64, id.partition.0, left.epoch.0, left.next.0]))
+            .collect();
+        let rows =
+            sqlx::query(STRAYED).bind(json!(left).to_string()).fetch_all(&self.readers).await?;
+        rows.iter()
+            .map(|row| partition_id(row.try_get("class")?, row.try_get("partition")?))
+            .collect()
     }
 
     pub(in crate::store) async fn applied_last(

@@ -2,15 +2,17 @@
 
 /// ?1 class, ?2 partition, ?3 owner, ?4 floor. As on PostgreSQL.
 pub(super) const CLAIM: &str = "update progress set epoch = max(epoch, ?4) + 1, owner = ?3, \
-      attempts = case when ?4 = 0 and attempt_from = next_offset then attempts + 1 else 0 end, \
+      attempts = case when ?4 = 0 and attempt_from = next_offset then attempts + \
+        (attempt_to is null or attempt_epoch is epoch) else 0 end, \
       attempt_to = case when ?4 = 0 and attempt_from = next_offset then attempt_to end, \
       attempt_from = next_offset \
-    where class = ?1 and partition = ?2 returning epoch, next_offset, attempts, attempt_to";
+    where class = ?1 and partition = ?2 and (?4 = 0 or epoch <= ?4) \
+    returning epoch, next_offset, attempts, attempt_to";
 
 /// ?1 class, ?2 partition, ?3 epoch, ?4 position, ?5 end.
 pub(super) const MARK: &str = "update progress \
     set attempts = case when attempt_from = ?4 and attempt_to = ?5 then attempts else 0 end, \
-      attempt_from = ?4, attempt_to = ?5 \
+      attempt_from = ?4, attempt_to = ?5, attempt_epoch = ?3 \
     where class = ?1 and partition = ?2 and epoch = ?3 and next_offset = ?4";
 
 /// ?1 class, ?2 partition, ?3 epoch.
@@ -23,7 +25,7 @@ pub(super) const FENCE: &str = "update progress set next_offset = ?5, updated_at
       record_timestamp = coalesce(?7, record_timestamp) \
     where class = ?1 and partition = ?2 and epoch = ?3 and next_offset = ?4";
 
-/// ?1 ids, ?2 class, ?3 partition.
+/// ?1 ids, ?2 class, ?3 partition. Returns the offsets of those that are new.
 pub(super) const INSERT_IDS: &str = "with batch as materialized (select \
       json_extract(value, '$[0]') as log_offset, json_extract(value, '$[1]') as bucket, \
       json_extract(value, '$[2]') as tenant, unhex(json_extract(value, '$[3]')) as digest, \
@@ -34,28 +36,24 @@ pub(super) const INSERT_IDS: &str = "with batch as materialized (select \
     where not exists (select 1 from processed_ids p where p.bucket in (b.bucket - 1, b.bucket + 1) \
         and p.digest = b.digest and p.tenant = b.tenant) \
       and not exists (select 1 from parked k where k.digest = b.digest and k.tenant = b.tenant) \
-    on conflict do nothing";
+    on conflict do nothing returning log_offset";
 
-/// ?1 events, ?2 class, ?3 partition, ?4 now. Returns the offsets of the fresh ones. Joined back on the
-/// offset, not on the identity: only the record whose insert made the id has the effect. `cross join`
-/// fixes the order of the loops. A record that has its event has had its effect: it is read again, maybe
-/// from before the ids that are kept.
+/// ?1 events whose id was inserted now, ?2 class, ?3 partition, ?4 now. Returns the offsets of the fresh
+/// ones. A record that has its event has had its effect: it is read again, maybe from before the ids that
+/// are kept.
 pub(super) const INSERT_EVENTS: &str = "with batch as materialized (select \
-      json_extract(value, '$[0]') as log_offset, json_extract(value, '$[1]') as bucket, \
-      json_extract(value, '$[2]') as tenant, unhex(json_extract(value, '$[3]')) as digest, \
-      json_extract(value, '$[4]') as received_at, json_extract(value, '$[5]') as source, \
-      json_extract(value, '$[6]') as id, json_extract(value, '$[7]') as type, \
-      json_extract(value, '$[8]') as subject, json_extract(value, '$[9]') as time, \
-      json_extract(value, '$[10]') as data, json_extract(value, '$[11]') as extensions \
+      json_extract(value, '$[0]') as log_offset, json_extract(value, '$[1]') as tenant, \
+      json_extract(value, '$[2]') as received_at, json_extract(value, '$[3]') as source, \
+      json_extract(value, '$[4]') as id, json_extract(value, '$[5]') as type, \
+      json_extract(value, '$[6]') as subject, json_extract(value, '$[7]') as time, \
+      json_extract(value, '$[8]') as data, json_extract(value, '$[9]') as extensions \
       from json_each(?1)) \
     insert into events (class, partition, log_offset, tenant, source, id, type, subject, time, \
       received_at, applied_at, data, extensions) \
     select ?2, ?3, b.log_offset, b.tenant, b.source, b.id, b.type, b.subject, b.time, \
       b.received_at, ?4, b.data, b.extensions \
-    from batch b cross join processed_ids p \
-    where p.bucket = b.bucket and p.digest = b.digest and p.tenant = b.tenant \
-      and p.class = ?2 and p.partition = ?3 and p.log_offset = b.log_offset \
-      and not exists (select 1 from events e where e.class = ?2 and e.partition = ?3 \
+    from batch b \
+    where not exists (select 1 from events e where e.class = ?2 and e.partition = ?3 \
         and e.log_offset = b.log_offset \
         and e.tenant = b.tenant and e.source = b.source and e.id = b.id) \
     returning log_offset";
