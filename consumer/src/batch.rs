@@ -5,8 +5,8 @@
 //! give the same batch after a crash. It never drops a record silently; what is not applied and not
 //! parked is a repetition and is counted.
 
-use std::collections::BTreeMap;
 use std::collections::hash_map::{Entry, HashMap};
+use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
@@ -33,6 +33,8 @@ pub enum Poison {
     TextHasNul,
     /// The database refused this one record; its SQLSTATE or result code.
     Refused(Option<String>),
+    /// It waits behind an earlier one of its entity that is parked.
+    Behind,
     /// Whoever tries it dies: its process, the database's backend, or the time for its statement.
     Crash {
         /// What the database said last, where it was the database.
@@ -64,7 +66,7 @@ pub struct Refusals {
 
 impl Poison {
     /// Every [`Poison::reason`].
-    pub const REASONS: [&'static str; 10] = [
+    pub const REASONS: [&'static str; 11] = [
         "key_without_tenant",
         "empty_value",
         "value_not_json",
@@ -75,6 +77,7 @@ impl Poison {
         "text_has_nul",
         "refused_by_store",
         "crash",
+        "behind",
     ];
 
     /// The reason in `parked` and in the metrics: a closed set.
@@ -90,13 +93,14 @@ impl Poison {
             Self::TextHasNul => "text_has_nul",
             Self::Refused(_) => "refused_by_store",
             Self::Crash { .. } => "crash",
+            Self::Behind => "behind",
         }
     }
 
     /// Whether the same record may pass at a later try. What cannot be decoded stays what it is.
     pub fn may_heal(&self) -> bool {
         match self {
-            Self::Refused(_) | Self::Crash { unread: false, .. } => true,
+            Self::Refused(_) | Self::Behind | Self::Crash { unread: false, .. } => true,
             Self::Crash { unread: true, .. } => false,
             Self::Undecodable(_) | Self::TimestampOutOfRange | Self::TextHasNul => false,
         }
@@ -106,7 +110,9 @@ impl Poison {
     pub fn sqlstate(&self) -> Option<&str> {
         match self {
             Self::Refused(code) | Self::Crash { code, .. } => code.as_deref(),
-            Self::Undecodable(_) | Self::TimestampOutOfRange | Self::TextHasNul => None,
+            Self::Undecodable(_) | Self::TimestampOutOfRange | Self::TextHasNul | Self::Behind => {
+                None
+            }
         }
     }
 }
@@ -146,7 +152,7 @@ pub struct ParkedRow<'r> {
     pub poison: Poison,
     /// How often it was tried.
     pub attempts: i32,
-    /// When it is tried again, from now; `None`: it is dead.
+    /// When it is tried again, from now; `None`: it is dead, or waits for its turn behind others.
     pub retry_after: Option<Duration>,
     /// So many times.
     pub tries: i32,
@@ -254,6 +260,46 @@ impl<'r> Batch<'r> {
         (batch.target > batch.expected).then_some(batch)
     }
 
+    /// The entities of what is to be applied.
+    pub fn entities(&self) -> impl Iterator<Item = String> + '_ {
+        self.rows.iter().filter_map(|row| entity(row.record, Some(&row.event)))
+    }
+
+    /// Parks what has to wait behind a parked record of its entity: one that was parked before
+    /// (`waiting`), or an earlier one of this batch. So many tries are theirs when it is their turn.
+    pub fn hold_back(&mut self, waiting: &HashSet<String>, tries: i32) {
+        let mut first: HashMap<&str, Offset> = HashMap::new();
+        for row in self.parked.iter().filter(|row| row.retry_after.is_some()) {
+            if let Some(entity) = &row.entity {
+                first.entry(entity).or_insert(row.record.position.offset);
+            }
+        }
+        if waiting.is_empty() && first.is_empty() {
+            return;
+        }
+        let held = |row: &Row<'_>| {
+            let entity = entity(row.record, Some(&row.event))?;
+            let earlier = first.get(entity.as_str());
+            let waits = waiting.contains(&entity)
+                || earlier.is_some_and(|offset| *offset < row.record.position.offset);
+            waits.then_some(entity)
+        };
+        let held: Vec<_> =
+            std::mem::take(&mut self.rows).into_iter().map(|row| (held(&row), row)).collect();
+        for (entity, row) in held {
+            match entity {
+                None => self.rows.push(row),
+                Some(entity) => self.parked.push(ParkedRow::behind(row, entity, tries)),
+            }
+        }
+        self.parked.sort_by_key(|row| row.record.position.offset);
+    }
+
+    /// What is parked for a fault of its own.
+    pub fn poisoned(&self) -> impl Iterator<Item = &ParkedRow<'r>> {
+        self.parked.iter().filter(|row| row.poison != Poison::Behind)
+    }
+
     /// The buckets that must exist before the statement runs.
     pub fn buckets(&self) -> impl Iterator<Item = Bucket> + '_ {
         self.rows.iter().map(|row| row.bucket)
@@ -292,6 +338,22 @@ impl<'r> Batch<'r> {
 }
 
 impl<'r> ParkedRow<'r> {
+    /// One that has not been tried yet.
+    fn behind(row: Row<'r>, entity: String, tries: i32) -> Self {
+        Self {
+            record: row.record,
+            tenant: row.identity.tenant.as_str().to_owned(),
+            digest: row.identity.digest,
+            bucket: Some(row.bucket),
+            payload_digest: row.payload_digest,
+            entity: Some(entity),
+            poison: Poison::Behind,
+            attempts: 0,
+            retry_after: None,
+            tries: tries.max(1),
+        }
+    }
+
     /// One whose record says nothing that we could read.
     fn unread(record: &'r Record, poison: Poison, attempts: i32) -> Self {
         let tenant = tenant_of_key(&record.key);

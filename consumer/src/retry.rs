@@ -72,6 +72,15 @@ impl Schedule {
     }
 }
 
+/// In which order parked rows are tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// As they are due.
+    Due,
+    /// Of each entity one behind the other, as they stand in the log.
+    Entity,
+}
+
 /// A parked row's key and what a try leaves it with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Picked {
@@ -85,6 +94,10 @@ pub struct Picked {
     pub reason: String,
     /// How many tries are left after this one; below 0: this one was not left either.
     pub tries_left: i32,
+    /// What it stays in order with.
+    pub entity: Option<String>,
+    /// It waits right behind another row that was picked, and no try of it was taken.
+    pub follows: bool,
 }
 
 /// A picked row as an event to apply.
@@ -152,8 +165,8 @@ pub struct Settlement<'p> {
     pub poison: Option<Poison>,
     /// The next try, from now; `None`: it is dead.
     pub retry_after: Option<Duration>,
-    /// Whether the try was none, because the database failed: it is given back.
-    pub given_back: bool,
+    /// 1: the try was none, because the database failed, and is given back. −1: it is taken only now.
+    pub tries_back: i32,
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ mod relocation;
 mod schema;
 pub mod sqlite;
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -26,7 +27,7 @@ use crate::bucket::{Bucket, Width};
 use crate::failure::{Failure, StoreError};
 use crate::headers;
 use crate::resolution::Stored;
-use crate::retry::{Picked, Retried, Retry, Settlement};
+use crate::retry::{Order, Picked, Retried, Retry, Settlement};
 
 pub use self::fate::{AppliedAt, AppliedEvent, ParkedAt};
 pub use self::forgetting::{CaughtUp, Forgotten, IdBuckets};
@@ -348,18 +349,47 @@ impl Store {
     }
 
     /// Picks up at most `rows_max` rows of a partition that are due, in the log's order, and takes a
-    /// try of each; none where the claim does not hold.
+    /// try of each; none where the claim does not hold. In the order of entities: the first of each, and
+    /// what waits right behind it.
     pub async fn pick(
         &self,
         id: PartitionId,
         epoch: Epoch,
         rows_max: u16,
+        order: Order,
         now: Millis,
     ) -> Result<Vec<Picked>, StoreError> {
         match self {
-            Self::Postgres(store) => store.pick(id, epoch, rows_max).await,
-            Self::Sqlite(store) => store.pick(id, epoch, rows_max, now).await,
+            Self::Postgres(store) => store.pick(id, epoch, rows_max, order).await,
+            Self::Sqlite(store) => store.pick(id, epoch, rows_max, order, now).await,
         }
+    }
+
+    /// Makes due what waits behind others and has its turn, or all of it, where no order is kept any more.
+    /// How many rows it were.
+    pub async fn arm(
+        &self,
+        id: PartitionId,
+        epoch: Epoch,
+        order: Order,
+        now: Millis,
+    ) -> Result<u64, StoreError> {
+        match self {
+            Self::Postgres(store) => store.arm(id, epoch, order).await,
+            Self::Sqlite(store) => store.arm(id, epoch, order, now).await,
+        }
+    }
+
+    /// Which of these entities have a parked row that is to be tried yet; `None` where the whole partition
+    /// has none.
+    pub async fn waiting(
+        &self,
+        id: PartitionId,
+        entities: &[String],
+    ) -> Result<Option<HashSet<String>>, StoreError> {
+        let found = each!(self, store => store.waiting(id, entities).await)?;
+        let any = found.contains(&None);
+        Ok(any.then(|| found.into_iter().flatten().collect()))
     }
 
     /// Tries picked rows: fence, ids, effects, and the rows go, all or nothing.

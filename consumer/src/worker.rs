@@ -13,6 +13,7 @@ mod end;
 mod flags;
 mod hand;
 mod observe;
+mod order;
 mod parked;
 mod replay;
 mod request;
@@ -136,6 +137,8 @@ pub struct Worker {
     /// The turn of the record that is marked, until the next wait.
     alone: Option<OwnedMutexGuard<()>>,
     storm: Storm,
+    /// A record may be parked that later ones of its entity wait behind.
+    some_wait: bool,
     /// The claim, while the position has not moved since.
     unmoved: Option<Epoch>,
 }
@@ -171,6 +174,7 @@ impl Worker {
             suspicion: Suspicion::default(),
             alone: None,
             storm: Storm::new(&shared.config),
+            some_wait: true,
             unmoved: None,
             shared,
         }
@@ -233,7 +237,8 @@ impl Worker {
 
             let take = self.suspicion.take(bisect.take(hand.records().len()));
             self.suspect(claim, &hand.records()[..take], &mut bisect).await?;
-            let decoded = hand.decode(take, claim, &self.context(claim, bisect.refused()));
+            let mut decoded = hand.decode(take, claim, &self.context(claim, bisect.refused()));
+            self.keep_order(&mut decoded).await?;
             let Some(batch) = decoded.batch() else {
                 self.replayed(take);
                 hand.put_back(decoded, take);
@@ -265,7 +270,7 @@ impl Worker {
             match verdict {
                 Verdict::Committed(applied) => {
                     claim = then;
-                    self.storm.add(batch.records(), batch.parked.len());
+                    self.storm.add(batch.records(), batch.poisoned().count());
                     reader.mirror(claim.next);
                     self.committed(started, batch, applied, reader.end());
                     hand.put_back(decoded, take);

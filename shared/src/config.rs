@@ -298,6 +298,8 @@ pub enum Extract {
 pub enum OnPoison {
     /// It is parked, later records go on.
     Skip,
+    /// It is parked, and later records of its entity wait behind it; those of others go on.
+    Entity,
     /// The partition stands still before it.
     Halt,
 }

@@ -6,6 +6,7 @@
 //! that no batch comes later or is smaller for it. Whatever becomes of the statement in front, what was
 //! read stays in its order behind it; it goes where the worker ends, or reads from another position.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -48,6 +49,15 @@ impl Decoded {
     /// `None` where nothing of it is above the position.
     pub(super) fn batch(&self) -> Option<&Batch<'_>> {
         self.cell.borrow_dependent().as_ref()
+    }
+
+    /// See [`Batch::hold_back`].
+    pub(super) fn hold_back(&mut self, waiting: &HashSet<String>, tries: i32) {
+        self.cell.with_dependent_mut(|_, batch| {
+            if let Some(batch) = batch {
+                batch.hold_back(waiting, tries);
+            }
+        });
     }
 
     /// Whether a batch of so many takes all of the records.

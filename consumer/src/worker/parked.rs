@@ -4,6 +4,7 @@
 //! and where the database fails it stops and gives the tries back. A try of which nobody knows what
 //! became of it is fenced off by a new claim before anything else is done: it may still run.
 
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use shared::position::Epoch;
@@ -13,7 +14,7 @@ use super::{End, Worker};
 use crate::batch::Poison;
 use crate::failure::{Failure, StoreError};
 use crate::resolution::Stored;
-use crate::retry::{Candidate, PAGE_MAX, Picked, Retry, Settlement};
+use crate::retry::{Candidate, Order, PAGE_MAX, Picked, Retry, Settlement};
 
 /// While records wait in the log, tries take at most one part in so many of the time.
 const SHARE: u32 = 10;
@@ -58,26 +59,24 @@ impl Worker {
         }
         self.heartbeat.beat();
         let (now, page) = (self.shared.clock.now(), self.pace.page);
-        let claim =
-            match self.watched(self.shared.store.pick(self.id, claim.epoch, page, now)).await {
-                Ok(picked) if picked.is_empty() => {
-                    self.due.clear();
-                    claim
-                }
-                Ok(picked) => self.try_page(claim, &picked).await?,
-                Err(error) => {
-                    self.due.clear();
-                    warn!(partition = %self.id, code = error.code, error = %error.message,
+        let order = self.order();
+        let pick = self.shared.store.pick(self.id, claim.epoch, page, order, now);
+        let claim = match self.watched(pick).await {
+            Ok(picked) if picked.is_empty() => self.arm(claim).await?,
+            Ok(picked) => self.try_page(claim, &picked).await?,
+            Err(error) => {
+                self.due.clear();
+                warn!(partition = %self.id, code = error.code, error = %error.message,
                     "parked records cannot be picked up");
-                    self.fence_off(claim, error.failure).await?
-                }
-            };
+                self.fence_off(claim, error.failure).await?
+            }
+        };
         self.pace.not_before = Instant::now() + started.elapsed() * (SHARE - 1);
         Ok(claim)
     }
 
     async fn try_page(&mut self, claim: Stored, picked: &[Picked]) -> Result<Stored, End> {
-        let mut claim = claim;
+        let (mut claim, order) = (claim, self.order());
         let (width, now) = (self.shared.width, self.shared.clock.now());
         let (mut candidates, mut settlements) = (Vec::with_capacity(picked.len()), Vec::new());
         for row in picked {
@@ -92,7 +91,13 @@ impl Worker {
             Try::Refused(error) => {
                 let alone = candidates.len() == 1;
                 let mut rest = candidates.chunks(1);
+                let mut failed = HashSet::new();
                 for one in rest.by_ref() {
+                    let entity = one[0].picked.entity.as_ref();
+                    if order == Order::Entity && entity.is_some_and(|one| failed.contains(one)) {
+                        // It follows, and keeps its tries.
+                        continue;
+                    }
                     self.heartbeat.beat();
                     let tried = match alone {
                         true => Try::Refused(error.clone()),
@@ -100,6 +105,9 @@ impl Worker {
                     };
                     let stops = matches!(tried, Try::Lost | Try::Prevented);
                     let lost = matches!(tried, Try::Lost);
+                    if !matches!(tried, Try::Done) {
+                        failed.extend(entity);
+                    }
                     settlements.extend(self.left_of(one[0].picked, tried));
                     if lost {
                         claim = self.fence_off(claim, Failure::Lost).await?;
@@ -111,7 +119,7 @@ impl Worker {
                         break;
                     }
                 }
-                settlements.extend(rest.map(|one| given_back(one[0].picked)));
+                settlements.extend(rest.filter_map(|one| given_back(one[0].picked)));
             }
             Try::Lost => {
                 claim = self.fence_off(claim, Failure::Lost).await?;
@@ -120,13 +128,13 @@ impl Worker {
                 } else {
                     self.due.clear();
                     self.pace.page = 1;
-                    settlements.extend(candidates.iter().map(|one| given_back(one.picked)));
+                    settlements.extend(candidates.iter().filter_map(|one| given_back(one.picked)));
                 }
             }
             Try::Prevented => {
                 self.due.clear();
                 self.pace.page = 1;
-                settlements.extend(candidates.iter().map(|one| given_back(one.picked)));
+                settlements.extend(candidates.iter().filter_map(|one| given_back(one.picked)));
             }
         }
         if settlements.is_empty() {
@@ -146,7 +154,11 @@ impl Worker {
 
     /// A new claim where a statement was under way when its connection ended: it may still run, or arrive
     /// late, and then finds that the partition is not its writer's any more.
-    async fn fence_off(&mut self, claim: Stored, failure: Failure) -> Result<Stored, End> {
+    pub(super) async fn fence_off(
+        &mut self,
+        claim: Stored,
+        failure: Failure,
+    ) -> Result<Stored, End> {
         if failure != Failure::Lost {
             return Ok(claim);
         }
@@ -196,15 +208,16 @@ impl Worker {
     fn left_of<'p>(&self, picked: &'p Picked, tried: Try) -> Option<Settlement<'p>> {
         let poison = match tried {
             Try::Done => return None,
-            Try::Prevented => return Some(given_back(picked)),
+            Try::Prevented => return given_back(picked),
             Try::Refused(error) => Some(Poison::Refused(error.code)),
             Try::Lost => None,
         };
-        match self.schedule.next(picked.tries_left) {
+        let taken_now = i32::from(picked.follows);
+        match self.schedule.next(picked.tries_left - taken_now) {
             None => Some(self.dead(picked, poison)),
             retry_after => {
                 self.count_tries("failed", 1);
-                Some(Settlement { picked, poison, retry_after, given_back: false })
+                Some(Settlement { picked, poison, retry_after, tries_back: -taken_now })
             }
         }
     }
@@ -213,7 +226,7 @@ impl Worker {
         self.count_tries("dead", 1);
         let reason = poison.as_ref().map_or(picked.reason.as_str(), |poison| poison.reason());
         info!(position = %picked.record.position, reason, "a parked record is dead");
-        Settlement { picked, poison, retry_after: None, given_back: false }
+        Settlement { picked, poison, retry_after: None, tries_back: -i32::from(picked.follows) }
     }
 
     fn count_tries(&self, outcome: &str, rows: u64) {
@@ -222,7 +235,9 @@ impl Worker {
     }
 }
 
-fn given_back(picked: &Picked) -> Settlement<'_> {
+/// Nothing was taken of a row that follows another one: it waits on.
+fn given_back(picked: &Picked) -> Option<Settlement<'_>> {
     let retry_after = Some(GIVEN_BACK_AFTER);
-    Settlement { picked, poison: None, retry_after, given_back: true }
+    let settlement = Settlement { picked, poison: None, retry_after, tries_back: 1 };
+    (!picked.follows).then_some(settlement)
 }

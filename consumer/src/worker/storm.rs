@@ -60,7 +60,7 @@ impl Worker {
     /// Whether what is to be parked of a batch may be parked. Where the partition has to halt for a
     /// record, and others of the batch stand before it, its offset.
     pub(super) fn weigh(&self, batch: &Batch<'_>) -> Result<Option<Offset>, End> {
-        let Some(first) = batch.parked.first() else { return Ok(None) };
+        let Some(first) = batch.poisoned().next() else { return Ok(None) };
         let (offset, reason) = (first.record.position.offset, first.poison.reason());
         if self.shared.config.on_poison == OnPoison::Halt {
             let applied = batch.rows.first().map(|row| row.record.position.offset);
@@ -69,7 +69,7 @@ impl Worker {
                 _ => Err(End::Halted(Halt::Poison(offset, reason))),
             };
         }
-        match self.storm.would_be(batch.records(), batch.parked.len()) {
+        match self.storm.would_be(batch.records(), batch.poisoned().count()) {
             None => Ok(None),
             Some((parked, records)) => {
                 Err(End::Halted(Halt::Storm { offset, reason, parked, records }))

@@ -18,6 +18,7 @@ pub use super::dlq::*;
 pub use super::failures::*;
 pub use super::ids::*;
 pub use super::load::*;
+pub use super::order::*;
 pub use super::ownership::*;
 pub use super::projections::*;
 pub use super::recovery::*;
@@ -173,54 +174,6 @@ pub async fn a_database_that_went_back_is_replayed(base: Base) {
     assert_eq!(bench.count(PARKED).await, 1);
     assert_eq!(running.metric("shock_consumer_database_went_back_total"), 1);
     running.stop().await;
-}
-
-/// Nothing comes that would meet the fence: the row alone shows it.
-pub async fn an_idle_partition_notices_a_database_that_went_back(base: Base) {
-    const TABLES: [&str; 4] = ["progress", "processed_ids", "events", "parked"];
-    let bench = Bench::new(base).await;
-    bench.events(FIRST, "old", 10);
-    let restarted = bench.drain().await;
-    for table in TABLES {
-        let copy = format!("create table copy_{table} as select * from pipeline.{table}");
-        bench.base.sql(&copy).await;
-    }
-    bench.events(FIRST, "lost", 20);
-    bench.until_drained().await;
-    restarted.stop().await;
-    // Under a later claim, which the copy knows nothing of.
-    let running = bench.start().await;
-    let epochs = "select max(epoch) from pipeline.progress where partition = 0";
-    bench.until("it is claimed", async || bench.count(epochs).await == 2).await;
-    let mut restore = "begin;".to_owned();
-    for table in TABLES {
-        restore += &format!(
-            "delete from pipeline.{table}; insert into pipeline.{table} select * from copy_{table};"
-        );
-    }
-    bench.base.sql(&(restore + "commit")).await;
-    bench.until("all are there again", async || bench.count(EVENTS).await == 30).await;
-    assert_eq!(bench.count(epochs).await, 3, "above every claim there was");
-    // The other one has never had a record, and its claim is gone, too.
-    bench
-        .until("both are counted", async || {
-            running.metric("shock_consumer_database_went_back_total") == 2
-        })
-        .await;
-    running.stop().await;
-}
-
-/// The events table is the user's to prune: what has had its effect is known by its id.
-pub async fn an_identity_stands_without_its_events_row(base: Base) {
-    let bench = Bench::new(base).await;
-    bench.events(FIRST, "a", 5);
-    bench.drain().await.stop().await;
-    bench.base.sql("delete from pipeline.events where log_offset < 3").await;
-    bench.base.sql("update pipeline.progress set next_offset = 0").await;
-    bench.events(FIRST, "b", 1);
-    bench.drain().await.stop().await;
-    let rows = bench.base.texts("select id from pipeline.events order by log_offset").await;
-    assert_eq!(rows, ["a-3", "a-4", "b-0"]);
 }
 
 pub async fn poison_is_parked_and_the_flow_goes_on(base: Base) {
@@ -464,6 +417,11 @@ macro_rules! all_cases {
             an_action_says_what_it_is_about_and_who_asks
             an_action_goes_on_from_its_cursor
             what_is_parked_is_mirrored_once_for_each_state
+            later_events_of_an_entity_wait_and_come_in_order
+            what_is_refused_at_its_turn_is_waited_for
+            what_is_dropped_or_dead_is_not_waited_for
+            what_waits_is_no_storm_and_goes_on_where_order_is_given_up
+            order_holds_whatever_is_refused_and_redriven
             on_poison_halt_stops_before_the_record
             a_storm_halts_its_partition_and_empties_no_topic
         }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use consumer::bucket::Width;
-use consumer::retry::{Candidate, Retried, Retry};
+use consumer::retry::{Candidate, Order, Retried, Retry};
 use shared::clock::Millis;
 use shared::config::OnPoison;
 use shared::position::Epoch;
@@ -148,11 +148,11 @@ pub async fn two_tries_of_one_row_have_one_effect(base: Base) {
     bench.redrive().await;
     let epoch = Epoch(bench.count("select max(epoch) from pipeline.progress").await);
     let (store, other) = (bench.base.store().await, bench.base.store().await);
-    let zombie = store.pick(FIRST, Epoch(epoch.0 - 1), 9, NOON).await.expect("asks");
+    let zombie = store.pick(FIRST, Epoch(epoch.0 - 1), 9, Order::Due, NOON).await.expect("asks");
     assert_eq!(zombie, [], "not under an older claim");
-    let picked = store.pick(FIRST, epoch, 9, NOON).await.expect("picks");
+    let picked = store.pick(FIRST, epoch, 9, Order::Due, NOON).await.expect("picks");
     assert_eq!(picked.len(), 3);
-    let again = other.pick(FIRST, epoch, 9, NOON).await.expect("asks");
+    let again = other.pick(FIRST, epoch, 9, Order::Due, NOON).await.expect("asks");
     assert_eq!(again, [], "their tries are taken");
     bench.base.sql("update pipeline.parked set state = 'dropped' where log_offset = 2").await;
     bench.redrive().await;

@@ -140,3 +140,16 @@ pub async fn an_idle_word_counts_only_under_its_claim(base: Base) {
     store.caught_up(&[word(claim.epoch, claim.next)]).await.expect("answers");
     assert_eq!(bench.count(told).await, at(HOUR).0);
 }
+
+/// The events table is the user's to prune: what has had its effect is known by its id.
+pub async fn an_identity_stands_without_its_events_row(base: Base) {
+    let bench = Bench::new(base).await;
+    bench.events(FIRST, "a", 5);
+    bench.drain().await.stop().await;
+    bench.base.sql("delete from pipeline.events where log_offset < 3").await;
+    bench.base.sql("update pipeline.progress set next_offset = 0").await;
+    bench.events(FIRST, "b", 1);
+    bench.drain().await.stop().await;
+    let rows = bench.base.texts("select id from pipeline.events order by log_offset").await;
+    assert_eq!(rows, ["a-3", "a-4", "b-0"]);
+}

@@ -11,6 +11,7 @@ mod dlq;
 mod failures;
 mod ids;
 mod load;
+mod order;
 mod ownership;
 pub mod projections;
 mod recovery;

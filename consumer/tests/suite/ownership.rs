@@ -148,3 +148,38 @@ pub async fn lag_grows_while_the_store_is_away_and_goes_with_the_partition(base:
     bench.until("its lag is gone", async || !running.registry.text().contains(LAG)).await;
     running.stop().await;
 }
+
+/// Nothing comes that would meet the fence: the row alone shows it.
+pub async fn an_idle_partition_notices_a_database_that_went_back(base: Base) {
+    const TABLES: [&str; 4] = ["progress", "processed_ids", "events", "parked"];
+    let bench = Bench::new(base).await;
+    bench.events(FIRST, "old", 10);
+    let restarted = bench.drain().await;
+    for table in TABLES {
+        let copy = format!("create table copy_{table} as select * from pipeline.{table}");
+        bench.base.sql(&copy).await;
+    }
+    bench.events(FIRST, "lost", 20);
+    bench.until_drained().await;
+    restarted.stop().await;
+    // Under a later claim, which the copy knows nothing of.
+    let running = bench.start().await;
+    let epochs = "select max(epoch) from pipeline.progress where partition = 0";
+    bench.until("it is claimed", async || bench.count(epochs).await == 2).await;
+    let mut restore = "begin;".to_owned();
+    for table in TABLES {
+        restore += &format!(
+            "delete from pipeline.{table}; insert into pipeline.{table} select * from copy_{table};"
+        );
+    }
+    bench.base.sql(&(restore + "commit")).await;
+    bench.until("all are there again", async || bench.count(EVENTS).await == 30).await;
+    assert_eq!(bench.count(epochs).await, 3, "above every claim there was");
+    // The other one has never had a record, and its claim is gone, too.
+    bench
+        .until("both are counted", async || {
+            running.metric("shock_consumer_database_went_back_total") == 2
+        })
+        .await;
+    running.stop().await;
+}

@@ -237,6 +237,7 @@ fn consumer(settings: &Settings, sources: &Sources, control: ControlConfig) -> C
         parked_retry_factor: integer(settings, "consumer.parked_retry_factor"),
         on_poison: match name(settings, "consumer.on_poison") {
             "halt" => OnPoison::Halt,
+            "entity" => OnPoison::Entity,
             _ => OnPoison::Skip,
         },
         storm_percent: integer(settings, "consumer.storm_percent"),

@@ -67,7 +67,7 @@ poisoned as (
          sqlstate, key, value, headers, attempts, state, next_try_at, tries_left, entity, epoch)
     select b.tenant, b.digest, $1, $2, b.log_offset, b.record_timestamp, b.payload_digest, b.reason,
         b.sqlstate, b.key, b.value, b.headers::jsonb, b.attempts,
-        case when b.retry_ms is null then 'dead' else 'parked' end,
+        case when b.retry_ms is null and b.reason <> 'behind' then 'dead' else 'parked' end,
         now() + b.retry_ms * interval '1 ms', b.tries, b.entity, $3
     from unnest(
         $20::bigint[], $21::bigint[], $22::text[], $23::bytea[], $24::bigint[], $25::bigint[],

@@ -178,7 +178,7 @@ impl<'b> SettlementColumns<'b> {
             columns.reasons.push(poison.map(|poison| poison.reason()));
             columns.sqlstates.push(poison.and_then(|poison| poison.sqlstate()));
             columns.retry_ms.push(settlement.retry_after.map(millis));
-            columns.given_back.push(i32::from(settlement.given_back));
+            columns.given_back.push(settlement.tries_back);
             columns.tries_left.push(settlement.picked.tries_left);
         }
         columns

@@ -14,7 +14,7 @@ use super::lease::Lease;
 use super::projections::FENCED;
 use super::{PostgresStore, STATEMENT_TIMEOUT, id_of, position};
 use crate::failure::StoreError;
-use crate::retry::{LEASE, LEASE_STEP, Picked, Retried, Retry, Settlement};
+use crate::retry::{LEASE, LEASE_STEP, Order, Picked, Retried, Retry, Settlement};
 use crate::store::headers_of;
 
 impl PostgresStore {
@@ -38,9 +38,14 @@ impl PostgresStore {
         id: PartitionId,
         epoch: Epoch,
         rows_max: u16,
+        order: Order,
     ) -> Result<Vec<Picked>, StoreError> {
+        let sql = match order {
+            Order::Due => &self.sql.pick,
+            Order::Entity => &self.sql.pick_in_order,
+        };
         let mut lease = Lease::of(&self.pool).await?;
-        let rows = sqlx::query(AssertSqlSafe(Arc::clone(&self.sql.pick)))
+        let rows = sqlx::query(AssertSqlSafe(Arc::clone(sql)))
             .bind(id.class as i16)
             .bind(id.partition.as_i32())
             .bind(epoch.0)
@@ -50,6 +55,41 @@ impl PostgresStore {
             .fetch_all(&mut *lease);
         let rows = tokio::time::timeout(STATEMENT_TIMEOUT, rows).await;
         lease.settled(rows)?.iter().map(picked).collect()
+    }
+
+    pub(in crate::store) async fn waiting(
+        &self,
+        id: PartitionId,
+        entities: &[String],
+    ) -> Result<Vec<Option<String>>, StoreError> {
+        let mut lease = Lease::of(&self.pool).await?;
+        let waiting = sqlx::query_scalar(AssertSqlSafe(Arc::clone(&self.sql.waiting)))
+            .bind(id.class as i16)
+            .bind(id.partition.as_i32())
+            .bind(entities.to_vec())
+            .fetch_all(&mut *lease);
+        let waiting = tokio::time::timeout(STATEMENT_TIMEOUT, waiting).await;
+        lease.settled(waiting)
+    }
+
+    pub(in crate::store) async fn arm(
+        &self,
+        id: PartitionId,
+        epoch: Epoch,
+        order: Order,
+    ) -> Result<u64, StoreError> {
+        let sql = match order {
+            Order::Due => &self.sql.arm_all,
+            Order::Entity => &self.sql.arm,
+        };
+        let mut lease = Lease::of(&self.pool).await?;
+        let armed = sqlx::query(AssertSqlSafe(Arc::clone(sql)))
+            .bind(id.class as i16)
+            .bind(id.partition.as_i32())
+            .bind(epoch.0)
+            .execute(&mut *lease);
+        let armed = tokio::time::timeout(STATEMENT_TIMEOUT, armed).await;
+        Ok(lease.settled(armed)?.rows_affected())
     }
 
     pub(in crate::store) async fn retry(&self, retry: &Retry<'_>) -> Result<Retried, StoreError> {
@@ -106,5 +146,7 @@ fn picked(row: &PgRow) -> Result<Picked, StoreError> {
         digest: row.try_get("digest")?,
         reason: row.try_get("reason")?,
         tries_left: row.try_get("tries_left")?,
+        entity: row.try_get("entity")?,
+        follows: row.try_get("follows")?,
     })
 }

@@ -41,6 +41,10 @@ statements! {
     retry: applies(include_str!("retry.sql")),
     due: DUE,
     pick: PICK,
+    pick_in_order: PICK_IN_ORDER,
+    waiting: WAITING,
+    arm: ARM,
+    arm_all: ARM_ALL,
     settle: SETTLE,
     claim: CLAIM,
     mark: MARK,
@@ -79,11 +83,14 @@ fn applies(sql: &str) -> String {
 /// In the batch's statement: all of it passes, and nothing of it stays.
 const UNDONE: &str = "undone as (insert into pipeline.undone select 0 from fence),\n";
 
-/// The partitions among these that have a row to try now.
+/// The partitions among these that have a row to try now, or one that may have its turn.
 const DUE: &str = "select p.class, p.partition \
     from unnest($1::smallint[], $2::integer[]) as p (class, partition) \
     where exists (select 1 from pipeline.parked k where k.class = p.class \
-      and k.partition = p.partition and k.state = 'parked' and k.next_try_at <= now())";
+        and k.partition = p.partition and k.state = 'parked' and k.next_try_at <= now()) \
+      or exists (select 1 from pipeline.parked k where k.class = p.class \
+        and k.partition = p.partition and k.state = 'parked' and k.reason = 'behind' \
+        and k.next_try_at is null)";
 
 /// Takes a try of the rows that are due, in the order in which they are due, then in the log's. The
 /// mark of the try outlives us: a row that nobody settles comes back by itself ($5 ms, and for each
@@ -100,8 +107,72 @@ const PICK: &str = "with due as materialized (\
         next_try_at = now() + ($5::bigint + due.rank * $6::bigint) * interval '1 ms' \
       from due where k.digest = due.digest and k.tenant = due.tenant \
       returning k.tenant, k.digest, k.class, k.partition, k.log_offset, k.record_timestamp, k.reason, \
-        k.tries_left, k.key, k.value, k.headers::text as headers) \
+        k.tries_left, k.key, k.value, k.headers::text as headers, k.entity, false as follows) \
     select * from picked order by log_offset";
+
+/// The same, of each entity only the first that is parked, and what waits right behind it: no other is
+/// tried before it. What follows is tried only where the first one has passed, so it keeps its tries. The
+/// look-ups of the first are scalar subqueries: those go through the index.
+const PICK_IN_ORDER: &str = "with due as materialized (\
+      select tenant, digest, entity, log_offset, \
+        row_number() over (order by next_try_at, log_offset) as rank \
+      from (select tenant, digest, entity, log_offset, next_try_at from pipeline.parked k \
+        where class = $1 and partition = $2 and state = 'parked' and next_try_at <= now() \
+          and exists (select 1 from pipeline.progress where class = $1 and partition = $2 \
+            and epoch = $3) \
+          and (entity is null or log_offset <= (select min(f.log_offset) from pipeline.parked f \
+            where f.class = $1 and f.partition = $2 and f.entity = k.entity \
+              and f.state = 'parked')) \
+        order by next_try_at, log_offset limit $4 for update skip locked) rows), \
+    picked as (\
+      update pipeline.parked k set tries_left = k.tries_left - 1, attempts = k.attempts + 1, \
+        next_try_at = now() + ($5::bigint + due.rank * $6::bigint) * interval '1 ms' \
+      from due where k.digest = due.digest and k.tenant = due.tenant \
+      returning k.tenant, k.digest, k.class, k.partition, k.log_offset, k.record_timestamp, k.reason, \
+        k.tries_left, k.key, k.value, k.headers::text as headers, k.entity, false as follows), \
+    followers as (\
+      select f.tenant, f.digest, f.class, f.partition, f.log_offset, f.record_timestamp, f.reason, \
+        f.tries_left, f.key, f.value, f.headers::text as headers, f.entity, true as follows \
+      from due h cross join lateral (\
+        select next.*, bool_and(next.reason = 'behind' and coalesce(next.next_try_at <= now(), true)) \
+          over (order by next.log_offset) as all_wait \
+        from (select * from pipeline.parked f \
+          where f.class = $1 and f.partition = $2 and f.entity = h.entity and f.state = 'parked' \
+            and f.log_offset > h.log_offset order by f.log_offset limit $4) next) f \
+      where f.all_wait order by f.log_offset limit $4 - (select count(*) from due)) \
+    select * from picked union all select * from followers order by log_offset";
+
+/// Which of these entities have a parked row; and a null, where there is any at all.
+const WAITING: &str = "select e.entity from unnest($3::text[]) as e (entity) \
+    where exists (select 1 from pipeline.parked k where k.class = $1 and k.partition = $2 \
+      and k.entity = e.entity and k.state = 'parked') \
+    union all select null where exists (select 1 from pipeline.parked k where k.class = $1 \
+      and k.partition = $2 and k.entity is not null and k.state = 'parked')";
+
+/// What waits behind nothing any more is due. Steps from entity to entity through the index.
+const ARM: &str = "with recursive e(entity) as (\
+      (select entity from pipeline.parked where class = $1 and partition = $2 \
+        and reason = 'behind' and state = 'parked' and next_try_at is null and entity is not null \
+        order by entity limit 1) \
+      union all select (select k.entity from pipeline.parked k where k.class = $1 \
+        and k.partition = $2 and k.reason = 'behind' and k.state = 'parked' \
+        and k.next_try_at is null and k.entity > e.entity order by k.entity limit 1) \
+        from e where e.entity is not null) \
+    update pipeline.parked k set next_try_at = now() \
+    from e cross join lateral (select f.tenant, f.digest from pipeline.parked f \
+      where f.class = $1 and f.partition = $2 and f.entity = e.entity and f.state = 'parked' \
+      order by f.log_offset limit 1) first \
+    where k.digest = first.digest and k.tenant = first.tenant \
+      and k.reason = 'behind' and k.next_try_at is null \
+      and exists (select 1 from pipeline.progress where class = $1 and partition = $2 \
+        and epoch = $3)";
+
+/// The same whatever it waits behind.
+const ARM_ALL: &str = "update pipeline.parked set next_try_at = now() \
+    where class = $1 and partition = $2 and reason = 'behind' and state = 'parked' \
+      and next_try_at is null \
+      and exists (select 1 from pipeline.progress where class = $1 and partition = $2 \
+        and epoch = $3)";
 
 /// No retry_ms: it was the last try. given_back 1: the try was none. Where tries_left is another
 /// than after the pick-up, an operator has redriven the row meanwhile, and that stands.

@@ -8,11 +8,13 @@ use shared::position::{Epoch, PartitionId};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row as _, SqliteConnection};
 
-use super::statements::{DUE, HOLDS, PICK, SEEN, SETTLE, TAKE};
+use super::statements::{
+    ARM, ARM_ALL, DUE, FOLLOWERS, HOLDS, PICK, PICK_IN_ORDER, SEEN, SETTLE, TAKE, WAITING,
+};
 use super::{SqliteStore, id_json, insert_ids, millis, position};
 use crate::batch::Row;
 use crate::failure::StoreError;
-use crate::retry::{Candidate, LEASE, LEASE_STEP, Picked, Retried, Retry, Settlement};
+use crate::retry::{Candidate, LEASE, LEASE_STEP, Order, Picked, Retried, Retry, Settlement};
 use crate::store::{headers_of, partition_id};
 
 impl SqliteStore {
@@ -38,9 +40,14 @@ impl SqliteStore {
         id: PartitionId,
         epoch: Epoch,
         rows_max: u16,
+        order: Order,
         now: Millis,
     ) -> Result<Vec<Picked>, StoreError> {
-        let rows = sqlx::query(PICK)
+        let sql = match order {
+            Order::Due => PICK,
+            Order::Entity => PICK_IN_ORDER,
+        };
+        let rows = sqlx::query(sql)
             .bind(id.class as i64)
             .bind(id.partition.as_i32())
             .bind(epoch.0)
@@ -50,10 +57,62 @@ impl SqliteStore {
             .bind(millis(LEASE_STEP))
             .fetch_all(&self.writer)
             .await?;
-        let mut picked: Vec<_> = rows.iter().map(picked).collect::<Result<_, _>>()?;
+        let mut picked: Vec<Picked> = rows.iter().map(one).collect::<Result<_, _>>()?;
+        let left = rows_max.saturating_sub(u16::try_from(picked.len()).unwrap_or(u16::MAX));
+        if order == Order::Entity && left > 0 {
+            let first: Vec<_> = picked
+                .iter()
+                .filter_map(|row| Some(json!([row.entity.as_ref()?, row.record.position.offset.0])))
+                .collect();
+            let rows = sqlx::query(FOLLOWERS)
+                .bind(id.class as i64)
+                .bind(id.partition.as_i32())
+                .bind(json!(first).to_string())
+                .bind(now.0)
+                .bind(left)
+                .fetch_all(&self.writer)
+                .await?;
+            for row in &rows {
+                picked.push(one(row)?);
+            }
+        }
         // `returning` keeps no order.
         picked.sort_unstable_by_key(|picked| picked.record.position.offset);
         Ok(picked)
+    }
+
+    pub(in crate::store) async fn waiting(
+        &self,
+        id: PartitionId,
+        entities: &[String],
+    ) -> Result<Vec<Option<String>>, StoreError> {
+        let waiting = sqlx::query_scalar(WAITING)
+            .bind(id.class as i64)
+            .bind(id.partition.as_i32())
+            .bind(json!(entities).to_string())
+            .fetch_all(&self.readers);
+        Ok(waiting.await?)
+    }
+
+    pub(in crate::store) async fn arm(
+        &self,
+        id: PartitionId,
+        epoch: Epoch,
+        order: Order,
+        now: Millis,
+    ) -> Result<u64, StoreError> {
+        let sql = match order {
+            Order::Due => ARM_ALL,
+            Order::Entity => ARM,
+        };
+        let armed = sqlx::query(sql)
+            .bind(id.class as i64)
+            .bind(id.partition.as_i32())
+            .bind(epoch.0)
+            .bind(now.0)
+            .execute(&self.writer)
+            .await?;
+        Ok(armed.rows_affected())
     }
 
     pub(in crate::store) async fn retry(
@@ -120,7 +179,7 @@ impl SqliteStore {
                     .bind(settlement.picked.tries_left)
                     .bind(now.0)
                     .bind(settlement.retry_after.map(millis))
-                    .bind(i32::from(settlement.given_back))
+                    .bind(settlement.tries_back)
                     .bind(poison.map(|poison| poison.reason()))
                     .bind(poison.and_then(|poison| poison.sqlstate()))
                     .execute(&mut *transaction)
@@ -159,7 +218,7 @@ async fn keep_own(
     insert_ids(connection, vec![row], id).await.map(drop)
 }
 
-fn picked(row: &SqliteRow) -> Result<Picked, StoreError> {
+fn one(row: &SqliteRow) -> Result<Picked, StoreError> {
     let bytes = |name| row.try_get::<Vec<u8>, _>(name).map(Bytes::from);
     let headers: String = row.try_get("headers")?;
     Ok(Picked {
@@ -174,5 +233,7 @@ fn picked(row: &SqliteRow) -> Result<Picked, StoreError> {
         digest: row.try_get("digest")?,
         reason: row.try_get("reason")?,
         tries_left: row.try_get("tries_left")?,
+        entity: row.try_get("entity")?,
+        follows: row.try_get("follows")?,
     })
 }

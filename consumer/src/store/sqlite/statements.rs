@@ -73,7 +73,7 @@ pub(super) const INSERT_PARKED: &str = "with batch as materialized (select \
       next_try_at, tries_left, entity, epoch) \
     select b.tenant, b.digest, ?2, ?3, b.log_offset, b.record_timestamp, b.payload_digest, b.reason, \
       b.sqlstate, b.key, b.value, b.headers, ?4, b.attempts, \
-      case when b.retry_ms is null then 'dead' else 'parked' end, ?4 + b.retry_ms, b.tries, \
+      case when b.retry_ms is null and b.reason <> 'behind' then 'dead' else 'parked' end, ?4 + b.retry_ms, b.tries, \
       b.entity, ?5 from batch b \
     where not exists (select 1 from processed_ids p \
       where p.bucket in (b.bucket - 1, b.bucket, b.bucket + 1) \
@@ -108,12 +108,21 @@ pub(super) const TAIL: &str = "select e.class, e.partition, e.log_offset, e.tena
       where l.class = p.class and l.partition = p.partition order by l.log_offset desc limit ?1) \
     order by e.applied_at desc, e.log_offset desc limit ?1";
 
-/// ?1 partitions as [class, partition], ?2 now.
+/// ?1 partitions as [class, partition], ?2 now. What waits behind others may have its turn.
 pub(super) const DUE: &str = "select p.class, p.partition from (select \
       json_extract(value, '$[0]') as class, json_extract(value, '$[1]') as partition \
       from json_each(?1)) p \
     where exists (select 1 from parked k where k.class = p.class and k.partition = p.partition \
-      and k.state = 'parked' and k.next_try_at is not null and k.next_try_at <= ?2)";
+        and k.state = 'parked' and k.next_try_at is not null and k.next_try_at <= ?2) \
+      or exists (select 1 from parked k where k.class = p.class and k.partition = p.partition \
+        and k.state = 'parked' and k.reason = 'behind' and k.next_try_at is null)";
+
+/// ?1 class, ?2 partition, ?3 entities as texts. As on PostgreSQL.
+pub(super) const WAITING: &str = "select e.value as entity from json_each(?3) e \
+    where exists (select 1 from parked k where k.class = ?1 and k.partition = ?2 \
+      and k.entity = e.value and k.state = 'parked') \
+    union all select null where exists (select 1 from parked k where k.class = ?1 \
+      and k.partition = ?2 and k.entity is not null and k.state = 'parked')";
 
 /// ?1 class, ?2 partition, ?3 epoch, ?4 now, ?5 rows, ?6 lease and ?7 its step, milliseconds.
 pub(super) const PICK: &str = "with due as materialized (\
@@ -126,7 +135,57 @@ pub(super) const PICK: &str = "with due as materialized (\
       next_try_at = ?4 + ?6 + due.rank * ?7 \
     from due where parked.rowid = due.row \
     returning tenant, digest, class, partition, log_offset, record_timestamp, reason, tries_left, \
-      key, value, headers";
+      key, value, headers, entity, false as follows";
+
+/// The same, of each entity only the first that is parked: no other is tried before it.
+pub(super) const PICK_IN_ORDER: &str = "with due as materialized (\
+      select rowid as row, row_number() over (order by next_try_at, log_offset) as rank from parked k \
+      where class = ?1 and partition = ?2 and state = 'parked' and next_try_at is not null \
+        and next_try_at <= ?4 and exists (select 1 from progress where class = ?1 \
+          and partition = ?2 and epoch = ?3) \
+        and (entity is null or log_offset <= (select min(f.log_offset) from parked f \
+          where f.class = ?1 and f.partition = ?2 and f.entity = k.entity and f.state = 'parked')) \
+      order by next_try_at, log_offset limit ?5) \
+    update parked set tries_left = tries_left - 1, attempts = attempts + 1, \
+      next_try_at = ?4 + ?6 + due.rank * ?7 \
+    from due where parked.rowid = due.row \
+    returning tenant, digest, class, partition, log_offset, record_timestamp, reason, tries_left, \
+      key, value, headers, entity, false as follows";
+
+/// ?1 class, ?2 partition, ?3 [entity, offset] of first ones, ?4 now, ?5 rows. What waits right behind
+/// them.
+pub(super) const FOLLOWERS: &str = "with first as materialized (select \
+      json_extract(value, '$[0]') as entity, json_extract(value, '$[1]') as log_offset \
+      from json_each(?3)) \
+    select tenant, digest, class, partition, log_offset, record_timestamp, reason, tries_left, key, \
+      value, headers, entity, true as follows \
+    from (select f.*, min(f.reason = 'behind' and coalesce(f.next_try_at <= ?4, true)) \
+        over (partition by f.entity order by f.log_offset) as all_wait \
+      from first h cross join parked f on f.rowid in (select n.rowid from parked n \
+        where n.class = ?1 and n.partition = ?2 and n.entity = h.entity and n.state = 'parked' \
+          and n.log_offset > h.log_offset order by n.log_offset limit ?5)) \
+    where all_wait order by log_offset limit ?5";
+
+/// ?1 class, ?2 partition, ?3 epoch, ?4 now. What waits behind nothing any more is due. Steps from entity
+/// to entity through the index.
+pub(super) const ARM: &str = "with recursive e(entity) as (\
+      select min(entity) from parked where class = ?1 and partition = ?2 \
+        and reason = 'behind' and state = 'parked' and next_try_at is null \
+      union all select (select min(k.entity) from parked k where k.class = ?1 and k.partition = ?2 \
+        and k.reason = 'behind' and k.state = 'parked' and k.next_try_at is null \
+        and k.entity > e.entity) from e where e.entity is not null) \
+    update parked set next_try_at = ?4 \
+    where rowid in (select (select f.rowid from parked f where f.class = ?1 and f.partition = ?2 \
+        and f.entity = e.entity and f.state = 'parked' order by f.log_offset limit 1) \
+      from e where e.entity is not null) \
+      and reason = 'behind' and next_try_at is null \
+      and exists (select 1 from progress where class = ?1 and partition = ?2 and epoch = ?3)";
+
+/// The same whatever it waits behind.
+pub(super) const ARM_ALL: &str = "update parked set next_try_at = ?4 \
+    where class = ?1 and partition = ?2 and reason = 'behind' and state = 'parked' \
+      and next_try_at is null \
+      and exists (select 1 from progress where class = ?1 and partition = ?2 and epoch = ?3)";
 
 /// ?1 class, ?2 partition, ?3 epoch.
 pub(super) const HOLDS: &str =

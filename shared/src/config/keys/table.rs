@@ -530,9 +530,9 @@ pub static KEYS: &[Key] = &[
     ),
     key(
         "consumer.on_poison",
-        Kind::Name(&["skip", "halt"]),
+        Kind::Name(&["skip", "entity", "halt"]),
         "skip",
-        "What a record that cannot be applied does: `skip` = it is parked, later records go on; `halt` = its partition stands still before it until somebody acts. docs/FAILURES.md.",
+        "What a record that cannot be applied does: `skip` = it is parked, later records go on; `entity` = it is parked, and later records of its entity are parked behind it, to be applied in order when it has its effect, is dead or is dropped; `halt` = its partition stands still before it until somebody acts. docs/FAILURES.md.",
     ),
     key(
         "consumer.storm_percent",
