@@ -27,8 +27,12 @@ pub(super) const QUEUE_MESSAGES_MAX: usize = 100_000;
 /// Their keys and values at most, in KiB; beyond, the same.
 const QUEUE_KIB_MAX: u32 = 262_144;
 
-/// What the queues of all partitions of one consumer may hold together.
-const FETCH_BUDGET_KIB: u32 = 256 * 1024;
+/// What the queues of all partitions of one consumer may hold together before they take one fetch more
+/// each, which brings as much again, and never less than a whole batch of the producer's. That is most of
+/// it at hundreds of partitions.
+const FETCH_BUDGET_KIB: u32 = 64 * 1024;
+/// What the answer to one fetch of many partitions may bring: it is in memory beside what it becomes.
+const FETCH_ANSWER_BYTES_MAX: u32 = 8 << 20;
 /// A partition's share of it, at least: some hundred records. A larger record is fetched alone.
 const FETCH_PARTITION_KIB_MIN: u32 = 128;
 /// A partition's share of it, at most: more would not make one writer faster.
@@ -159,6 +163,7 @@ pub(super) fn member(
         .set("fetch.wait.max.ms", "100")
         // What one fetch brings comes on top of a queue that is nearly full.
         .set("fetch.message.max.bytes", (queue_kib.min(1024) * 1024).to_string())
+        .set("fetch.max.bytes", FETCH_ANSWER_BYTES_MAX.to_string())
         // A topic that is created later is found this soon.
         .set("topic.metadata.refresh.interval.ms", "10000");
     pass_through(&mut client, config)?;
