@@ -113,6 +113,7 @@ mod tests {
             reason,
             terms: Terms::default(),
             drain_s: 0.0,
+            excused_s: 0.0,
             capacity_per_s: 900.0,
             inputs_replaced: 0,
             slewing: false,

@@ -89,6 +89,8 @@ pub struct Output {
     pub terms: Terms,
     /// Backlog over capacity, s.
     pub drain_s: f64,
+    /// By how much the setpoint is raised for what an outage has left, s.
+    pub excused_s: f64,
     /// Capacity that the limit is made of, events/s.
     pub capacity_per_s: f64,
     /// How many of the inputs were replaced, since the start.
@@ -225,6 +227,10 @@ impl PartitionLoop {
             reason,
             terms: self.terms,
             drain_s: inputs.measured.drain_s(),
+            excused_s: match self.policy.overflow {
+                Overflow::Absorb => self.outage.inherited_s(),
+                Overflow::Bound | Overflow::Shed => 0.0,
+            },
             capacity_per_s: inputs.measured.capacity_per_s,
             inputs_replaced: self.inputs_replaced,
             slewing: self.slew_from_per_s.is_some(),

@@ -41,6 +41,8 @@ const RETUNE_SHARE: f64 = 0.2;
 const SLEW_AFTER_S: f64 = 10.0;
 /// A partition of which no owner has said anything for so long had none: an outage.
 const OWNERLESS_AFTER: Duration = Duration::from_secs(3);
+/// An owner that holds to so much more than configured, s, excuses what an outage has left.
+const RAISED_S: f64 = 1.0;
 /// Where nothing is known of a limit, at least this share of the expected rate is let in at once: what
 /// ingress replicas hold on to when nobody speaks. Less would shed before an idle database.
 const SAFE_SHARE: f64 = 0.5;
@@ -81,7 +83,7 @@ struct Controller {
 struct Owned {
     epoch: u64,
     tick: PartitionLoop,
-    /// Nobody had the partition for a while before us, and what waits for us is not known yet.
+    /// An outage came before us, and what it has left for us is not known yet.
     left_behind: bool,
     /// Since when it has no capacity.
     gone_since: Option<Nanos>,
@@ -201,8 +203,9 @@ impl Controller {
     ) -> Owned {
         let unit_per_s = unit_per_s(&self.shared.config);
         let mut tick = PartitionLoop::new(*policy, unit_per_s);
-        let heard = || self.heard.limit_before(reading.id, reading.epoch);
-        match gauge.said().limit_per_s.or_else(heard) {
+        let before = self.heard.before(reading.id, reading.epoch, Instant::now());
+        let said = gauge.said().limit_per_s;
+        match said.or(before.map(|before| before.limit_per_s)) {
             Some(Some(limit)) => tick.take_over(limit),
             Some(None) => {}
             None if policy.setpoint_s.is_some() && policy.overflow != Overflow::Absorb => {
@@ -211,13 +214,15 @@ impl Controller {
             }
             None => {}
         }
-        let silent = self.heard.silent_before(reading.id, reading.epoch, Instant::now());
-        let ownerless = silent.is_none_or(|silent| silent >= OWNERLESS_AFTER);
+        let excused = before.is_none_or(|before| {
+            let setpoint_s = policy.setpoint_s.unwrap_or(f64::INFINITY);
+            before.ago >= OWNERLESS_AFTER || before.setpoint_s >= setpoint_s + RAISED_S
+        });
         Owned {
             epoch: reading.epoch,
             tick,
             // A controller that died has left the gauge as it was, and no partition without an owner.
-            left_behind: ownerless && gauge.said().limit_per_s.is_none(),
+            left_behind: excused && said.is_none(),
             gone_since: None,
             policy: *policy,
             tuned_for_s: None,
@@ -337,7 +342,8 @@ fn words(
     let (signal_s, setpoint_s) = match output.reason {
         // The loop stands still: its terms are those of another time.
         Reason::Open | Reason::Absorbing => {
-            (policy.signal.of(measured), policy.setpoint_s.unwrap_or(0.0))
+            let setpoint_s = policy.setpoint_s.map_or(0.0, |setpoint| setpoint + output.excused_s);
+            (policy.signal.of(measured), setpoint_s)
         }
         _ => (terms.signal_s, terms.setpoint_s),
     };

@@ -28,6 +28,17 @@ pub struct Asked {
     pub admitted_per_s: f64,
 }
 
+/// The last word of the owner before.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Before {
+    /// How old it is.
+    pub ago: Duration,
+    /// Its limit; none: no limit.
+    pub limit_per_s: Option<f64>,
+    /// What the wait was held to, with what outages had left.
+    pub setpoint_s: f64,
+}
+
 /// The newest of every kind, from everybody.
 #[derive(Debug, Default)]
 pub struct Heard {
@@ -79,17 +90,14 @@ impl Heard {
         self.applied_after_s.take()
     }
 
-    /// For how long no owner before `epoch` has said anything of this partition; none: none ever has, or
-    /// not in the last minute.
-    pub fn silent_before(&self, id: PartitionId, epoch: u64, now: Instant) -> Option<Duration> {
-        let (at, _) = self.limits.get(&id).filter(|(_, said)| said.epoch < epoch)?;
-        Some(now.saturating_duration_since(*at))
-    }
-
-    /// What was said of this partition by an owner before `epoch`; `Some(None)`: that it has no limit.
-    pub fn limit_before(&self, id: PartitionId, epoch: u64) -> Option<Option<f64>> {
-        let (_, said) = self.limits.get(&id).filter(|(_, said)| said.epoch < epoch)?;
-        Some(said.limit_per_s.map(|limit| amount(limit, 0.0)))
+    /// What an owner before `epoch` has said of this partition last, in the last minute.
+    pub fn before(&self, id: PartitionId, epoch: u64, now: Instant) -> Option<Before> {
+        let (at, said) = self.limits.get(&id).filter(|(_, said)| said.epoch < epoch)?;
+        Some(Before {
+            ago: now.saturating_duration_since(*at),
+            limit_per_s: said.limit_per_s.map(|limit| amount(limit, 0.0)),
+            setpoint_s: amount(said.setpoint_s, 0.0),
+        })
     }
 
     /// The smallest shares that anybody's waiting partitions leave to the classes below, by

@@ -28,6 +28,7 @@ fn output(drain_s: f64) -> Output {
         reason: Reason::Open,
         terms: Terms::default(),
         drain_s,
+        excused_s: 0.0,
         capacity_per_s: 100.0,
         inputs_replaced: 0,
         slewing: false,
@@ -75,4 +76,13 @@ fn words_hold_numbers_only() {
     let said = words(&reading, &Measured::default(), &odd, &policy, 3);
     let numbers = [said.p, said.i, said.drain_s, said.lower_classes_share];
     assert!(numbers.into_iter().chain(said.limit_per_s).all(f64::is_finite), "{said:?}");
+}
+
+#[test]
+fn a_word_tells_what_is_excused() {
+    let reading = reading(Class::Transactional, Flow::Running);
+    let policy = Profile::Absorb.policy(control::level::Class::Transactional);
+    let excusing = Output { excused_s: 40.0, ..output(30.0) };
+    let said = words(&reading, &Measured::default(), &excusing, &policy, 3);
+    assert!((said.setpoint_s - 55.0).abs() < 1e-9, "{said:?}");
 }

@@ -70,13 +70,13 @@ fn the_last_owners_last_word_counts_and_ours_does_not() {
     let (mut heard, now) = (Heard::default(), Instant::now());
     heard.hear(&word("them", now, limit(ID, 4, 9, 1.0)), "us");
     heard.hear(&word("them", now, limit(ID, 3, 12, 1.0)), "us");
-    assert_eq!(heard.limit_before(ID, 5), Some(Some(4.0)));
-    assert_eq!(heard.limit_before(ID, 4), None);
-    assert_eq!(heard.limit_before(CONTROL, 5), None);
-    assert!(heard.silent_before(ID, 5, Instant::now()).is_some());
-    assert_eq!(heard.silent_before(ID, 4, Instant::now()), None);
+    let later = now + Duration::from_secs(2);
+    let before = heard.before(ID, 5, later).expect("one was heard");
+    assert_eq!((before.limit_per_s, before.ago), (Some(4.0), Duration::from_secs(2)));
+    assert_eq!(heard.before(ID, 4, later), None);
+    assert_eq!(heard.before(CONTROL, 5, later), None);
     heard.forget(now + Duration::from_secs(61));
-    assert_eq!(heard.limit_before(ID, 5), None);
+    assert_eq!(heard.before(ID, 5, later), None);
 }
 
 /// A word that somebody made up, or a bug's: it blocks the owner for seconds, not for a minute.
@@ -85,9 +85,10 @@ fn an_epoch_that_nobody_has_is_not_the_last_word() {
     let (mut heard, now) = (Heard::default(), Instant::now());
     heard.hear(&word("x", now, limit(ID, u64::MAX, u64::MAX, 0.1)), "us");
     heard.hear(&word("them", now + Duration::from_secs(2), limit(ID, 4, 8, 1.0)), "us");
-    assert_eq!(heard.limit_before(ID, u64::MAX), None);
+    assert_eq!(heard.before(ID, u64::MAX, now), None);
     heard.hear(&word("them", now + Duration::from_secs(4), limit(ID, 4, 9, 1.0)), "us");
-    assert_eq!(heard.limit_before(ID, 5), Some(Some(4.0)));
+    let before = heard.before(ID, 5, now).expect("the owner's");
+    assert_eq!(before.limit_per_s, Some(4.0));
 }
 
 #[test]
