@@ -33,6 +33,7 @@ use crate::bucket::Width;
 use crate::clocks;
 use crate::expiry;
 use crate::failure::StoreError;
+use crate::filter;
 use crate::load::keep::keep;
 use crate::load::{Load, controller, reporter};
 use crate::log_limit::LogLimits;
@@ -206,6 +207,9 @@ impl Consumer {
                     checked?;
                     self.checked = true;
                     tasks.spawn(self.expiry());
+                    if self.shared.config.filter_bytes_max > 0 {
+                        tasks.spawn(self.filter());
+                    }
                     if let Some(mirror) = self.mirror.take() {
                         tasks.spawn(self.relay(mirror));
                     }
@@ -244,6 +248,14 @@ impl Consumer {
         let shared = Arc::clone(&self.shared);
         let restarts = shared.metrics.load.restarts.with_label_values(&["expiry"]);
         keep("expiry", restarts, move || expiry::run(Arc::clone(&shared)))
+    }
+
+    /// The task that keeps a filter of the bucket before; it seals buckets, so the store has to be
+    /// checked.
+    fn filter(&self) -> impl Future<Output = Infallible> + Send + use<> {
+        let shared = Arc::clone(&self.shared);
+        let restarts = shared.metrics.load.restarts.with_label_values(&["filter"]);
+        keep("filter", restarts, move || filter::run(Arc::clone(&shared)))
     }
 
     /// The task that copies parked rows; it writes, so the store has to be checked.

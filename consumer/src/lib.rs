@@ -21,6 +21,7 @@ mod consumer;
 pub mod dlq;
 mod expiry;
 pub mod failure;
+mod filter;
 pub mod headers;
 pub mod load;
 pub mod log_limit;

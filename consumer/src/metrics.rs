@@ -1,11 +1,13 @@
 //! What the consumer exports. Labels are classes, reasons, stages and partitions: all closed sets.
 
+mod filter;
 mod ids;
 
 use prometheus::{GaugeVec, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec};
 use shared::metrics::{COUNT_BUCKETS, Registry, SECONDS_BUCKETS};
 use shared::position::Class;
 
+pub use self::filter::FilterMetrics;
 pub use self::ids::IdMetrics;
 use crate::batch::Poison;
 use crate::load::metrics::LoadMetrics;
@@ -60,6 +62,8 @@ pub struct Metrics {
     pub lag_seconds: GaugeVec,
     /// The kept ids'.
     pub ids: IdMetrics,
+    /// The filters'.
+    pub filter: FilterMetrics,
     /// The control loop's.
     pub load: LoadMetrics,
     /// The relay's to the DLQ topic.
@@ -195,6 +199,7 @@ impl Metrics {
                 partition,
             ),
             ids: IdMetrics::new(registry),
+            filter: FilterMetrics::new(registry),
             load: LoadMetrics::new(registry),
             mirror: MirrorMetrics::new(registry),
         }

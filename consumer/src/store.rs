@@ -7,6 +7,7 @@
 
 pub mod dlq;
 mod fate;
+mod filter;
 mod forgetting;
 pub mod postgres;
 mod relocation;
@@ -30,6 +31,7 @@ use crate::resolution::Stored;
 use crate::retry::{Order, Picked, Retried, Retry, Settlement};
 
 pub use self::fate::{AppliedAt, AppliedEvent, ParkedAt};
+pub use self::filter::{Filtered, Known, Reading};
 pub use self::forgetting::{CaughtUp, Forgotten, IdBuckets};
 pub use self::postgres::PostgresStore;
 pub use self::relocation::{Note, OPERATOR_PREFIX, Relocation};
@@ -44,6 +46,12 @@ pub enum Store {
     /// A file.
     Sqlite(SqliteStore),
 }
+
+/// A bucket is over so long after its end: records of one partition are in order only as far as clocks
+/// and retries go. What comes later all the same costs a filter, and nothing else.
+const LATE_MS: i64 = 3_600_000;
+/// Or a part of a narrower bucket.
+const LATE_PARTS: i64 = 24;
 
 /// A claim: fence and position, and how the owners before ended there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,6 +88,8 @@ pub struct Applied {
     pub parked: u64,
     /// Duplicates whose payload differs from the first one's.
     pub conflicts: u64,
+    /// What filters spared.
+    pub filtered: Filtered,
 }
 
 /// A progress row.
@@ -317,6 +327,33 @@ impl Store {
     /// event's row. `None`: nothing was ever forgotten.
     pub async fn forgotten_before(&self) -> Result<Option<Millis>, StoreError> {
         each!(self, store => store.forgotten_before().await)
+    }
+
+    /// Reads the ids of a bucket into a filter of at most so much memory, in the place of another
+    /// bucket's, where every position has passed it; see [`Reading`]. SQLite has none: its ids are in
+    /// this process's own file.
+    pub async fn read_ids(
+        &self,
+        bucket: Bucket,
+        width: Width,
+        bytes_max: usize,
+    ) -> Result<Reading, StoreError> {
+        match self {
+            Self::Postgres(store) => {
+                let end = (bucket.0 + 1).saturating_mul(width.as_millis());
+                let passed = end.saturating_add(LATE_MS.min(width.as_millis() / LATE_PARTS));
+                store.read_ids(bucket, passed, bytes_max).await
+            }
+            Self::Sqlite(_) => Ok(Reading::NotYet),
+        }
+    }
+
+    /// What the filters hold.
+    pub fn known(&self) -> Known {
+        match self {
+            Self::Postgres(store) => store.known(),
+            Self::Sqlite(_) => Known::default(),
+        }
     }
 
     /// Applies a batch: fence, ids, effects, parked records and position, all or nothing.

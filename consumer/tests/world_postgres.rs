@@ -3,6 +3,8 @@
 
 #[path = "world_postgres/expiry.rs"]
 mod expiry;
+#[path = "world_postgres/filter.rs"]
+mod filter;
 #[path = "world_postgres/plans.rs"]
 mod plans;
 #[path = "world_postgres/stray.rs"]

@@ -140,7 +140,7 @@ struct ConsumerOptions {
         long,
         value_enum,
         value_delimiter = ',',
-        default_value = "one,four,balances,takeover,memory"
+        default_value = "one,four,balances,filter,takeover,memory"
     )]
     parts: Vec<bench::consumer::Part>,
     /// Counted rounds; of rates one more warms up.

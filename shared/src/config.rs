@@ -341,6 +341,8 @@ pub struct ConsumerConfig {
     pub storm_records: usize,
     /// A drain lets the running batch finish for so long.
     pub drain_timeout: Duration,
+    /// Memory of the filter of the ids of the bucket before; 0: none is kept.
+    pub filter_bytes_max: usize,
     /// The most records/s that one partition's writer applies; none: as fast as it goes.
     pub rate_per_s_max: Option<NonZeroU32>,
     /// Whether parked records are copied to the DLQ topic.

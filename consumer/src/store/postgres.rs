@@ -3,12 +3,13 @@
 //! Never `begin … commit` from here: a process that is paused between the two would hold the
 //! progress row's lock, and its successor could not claim. Table names carry the schema, so that a
 //! pooler in transaction mode needs no session state. The role that runs this needs select, insert
-//! and update on the tables (of `audit` no update), delete on `parked`, and execute on the two functions
-//! that make and drop buckets; [`PostgresStore::grant`] gives exactly that.
+//! and update on the tables (of `audit` no update, of `sealed_buckets` neither), delete on `parked`, and
+//! execute on the functions that make, seal and drop buckets; [`PostgresStore::grant`] gives exactly that.
 
 mod columns;
 mod dlq;
 mod expiry;
+mod filter;
 mod lease;
 mod parked;
 mod projections;
@@ -29,11 +30,13 @@ use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, PgRow};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Postgres, Row as _};
 
 use self::columns::{EventColumns, ParkedColumns};
+use self::filter::{FilterColumns, Filters};
 use self::lease::Lease;
 use self::statements::Statements;
 use super::schema::{SchemaError, SchemaState, check_pipeline};
 use super::{
-    Applied, AppliedAt, AppliedEvent, Claimed, ParkedAt, Progress, Unfinished, partition_id,
+    Applied, AppliedAt, AppliedEvent, Claimed, Filtered, Known, ParkedAt, Progress, Unfinished,
+    partition_id,
 };
 use crate::batch::Batch;
 use crate::bucket::Bucket;
@@ -52,7 +55,8 @@ pub const STATEMENT_TIMEOUT: Duration = Duration::from_secs(30);
 /// No compiler: the look-ups' estimated cost makes the planner compile every batch, measured 95 ms instead
 /// of 25 ms per 1,000 events. And the server ends what we have stopped waiting for: a statement that never
 /// ends would hold the fence for ever, for us and every successor. A shorter limit of the role stays.
-const SESSION: &str = "set jit = off; \
+/// Who waits for a row or a seal is to see what was committed meanwhile (ADR 3, ADR 4).
+const SESSION: &str = "set jit = off; set default_transaction_isolation = 'read committed'; \
     select set_config('statement_timeout', '25s', false) from pg_settings \
     where name = 'statement_timeout' and setting::bigint not between 1 and 25000";
 
@@ -71,6 +75,7 @@ pub struct PostgresStore {
     options: Arc<PgConnectOptions>,
     sql: Arc<Statements>,
     projections: Arc<Projections>,
+    filters: Arc<Filters>,
 }
 
 impl PostgresStore {
@@ -96,8 +101,8 @@ impl PostgresStore {
         let schema = format!("\"shock_{pipeline}\"");
         let sql = Arc::new(Statements::of(&schema));
         let options = Arc::new(options);
-        let projections = Arc::default();
-        Ok(Self { pipeline: pipeline.to_owned(), schema, pool, options, sql, projections })
+        let (projections, filters) = (Arc::default(), Arc::default());
+        Ok(Self { pipeline: pipeline.to_owned(), schema, pool, options, sql, projections, filters })
     }
 
     /// With the user's SQL in every statement that applies events.
@@ -150,8 +155,9 @@ impl PostgresStore {
              grant select, insert, update on all tables in schema {schema} to {role}; \
              grant delete on {schema}.parked to {role}; \
              revoke update on {schema}.audit from {role}; \
-             grant execute on function {schema}.shock_ensure_buckets, {schema}.shock_drop_buckets \
-             to {role}"
+             revoke insert, update on {schema}.sealed_buckets from {role}; \
+             grant execute on function {schema}.shock_ensure_buckets, {schema}.shock_drop_buckets, \
+             {schema}.shock_seal_bucket to {role}"
         );
         sqlx::raw_sql(AssertSqlSafe(sql)).execute(&self.pool).await?;
         Ok(())
@@ -312,8 +318,11 @@ impl PostgresStore {
     }
 
     pub(super) async fn apply(&self, batch: &Batch<'_>) -> Result<Applied, StoreError> {
+        let filter = self.filters.ask(&batch.rows);
+        let (asked, positive) = (filter.asked, filter.positive);
+        let query = self.bound(Arc::clone(&self.sql.apply), batch, filter);
         let mut lease = Lease::of(&self.pool).await?;
-        let row = self.bound(Arc::clone(&self.sql.apply), batch).fetch_one(&mut *lease);
+        let row = query.fetch_one(&mut *lease);
         let row = tokio::time::timeout(STATEMENT_TIMEOUT, row).await;
         let row = match lease.settled(row) {
             Err(error) if error.code.as_deref() == Some(projections::FENCED) => {
@@ -328,13 +337,20 @@ impl PostgresStore {
             fresh: count("fresh")?,
             parked: count("parked")?,
             conflicts: count("conflicts")?,
+            filtered: Filtered {
+                asked,
+                positive,
+                false_positive: positive.saturating_sub(count("met")?),
+                spared: count("spared")?,
+            },
         })
     }
 
     /// The plan of the batch statement, as `explain` prints it: line by line.
     pub async fn apply_plan(&self, batch: &Batch<'_>) -> Result<Vec<String>, StoreError> {
         let sql = Arc::from(format!("explain {}", self.sql.apply));
-        let rows = self.bound(sql, batch).fetch_all(&self.pool).await?;
+        let filter = self.filters.ask(&batch.rows);
+        let rows = self.bound(sql, batch, filter).fetch_all(&self.pool).await?;
         Ok(rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?)
     }
 
@@ -347,6 +363,7 @@ impl PostgresStore {
         &self,
         sql: Arc<str>,
         batch: &Batch<'_>,
+        filter: FilterColumns,
     ) -> sqlx::query::Query<'static, Postgres, sqlx::postgres::PgArguments> {
         let query = sqlx::query(AssertSqlSafe(sql))
             .bind(batch.id.class as i16)
@@ -355,7 +372,8 @@ impl PostgresStore {
             .bind(batch.expected.0)
             .bind(batch.target.0)
             .bind(batch.record_timestamp.map(|at| at.0));
-        ParkedColumns::of(&batch.parked).bind(EventColumns::of(&batch.rows).bind(query))
+        let query = EventColumns::of(&batch.rows).bind(query);
+        filter.bind(ParkedColumns::of(&batch.parked).bind(query))
     }
 
     pub(super) async fn applied(
@@ -414,6 +432,10 @@ impl PostgresStore {
                 })
             })
             .collect()
+    }
+
+    pub(super) fn known(&self) -> Known {
+        self.filters.known()
     }
 
     pub(super) async fn close(&self) {

@@ -92,6 +92,7 @@ impl Worker {
             metrics.applied.with_label_values(class).inc_by(applied.fresh);
             metrics.duplicates.with_label_values(class).inc_by(duplicates);
             conflicts += applied.conflicts;
+            metrics.filter.add(batch.rows.len(), &applied.filtered);
         }
         metrics.id_conflicts.with_label_values(class).inc_by(conflicts);
         if conflicts > 0

@@ -89,6 +89,7 @@ impl Bench {
                 storm_percent: 50,
                 storm_records: 1_000,
                 drain_timeout: Duration::from_secs(5),
+                filter_bytes_max: 1 << 20,
                 rate_per_s_max: None,
                 dlq_mirror: true,
                 // The cases stand at a time of their own; a database goes by the real one.
@@ -125,12 +126,8 @@ impl Bench {
 
     /// The same in a given process.
     pub async fn start_in(&self, process: Process) -> Running {
-        let shutdown = Shutdown::new();
         let store = self.store().await.expect("statements that change rows");
-        let consumer = self.consumer(store, &process);
-        let task = tokio::spawn(consumer.run(shutdown.clone()));
-        let Process { registry, health, .. } = process;
-        Running { registry, health, shutdown, task }
+        Running::of(self.consumer(store, &process), process, Shutdown::new())
     }
 
     /// Runs a consumer until everything in the log is applied.
@@ -193,6 +190,13 @@ impl Bench {
 }
 
 impl Running {
+    /// Runs it in a given process.
+    pub fn of(consumer: Consumer, process: Process, shutdown: Shutdown) -> Self {
+        let task = tokio::spawn(consumer.run(shutdown.clone()));
+        let Process { registry, health, .. } = process;
+        Self { registry, health, shutdown, task }
+    }
+
     /// The value of a metric's line, 0 where it is absent.
     pub fn metric(&self, line: &str) -> i64 {
         let text = self.registry.text();

@@ -6,6 +6,7 @@
 
 mod balances;
 mod feed;
+mod filter;
 mod reference;
 mod scene;
 mod stand;
@@ -29,6 +30,8 @@ pub enum Part {
     Four,
     /// The balances projection, beside the same transfers without it.
     Balances,
+    /// The filter of the ids of the day before: its reading beside consumption, and what it spares.
+    Filter,
     /// From the end of an owner to its successor's first effect.
     Takeover,
     /// Memory with full queues, at 96 partitions and at 501.
@@ -54,6 +57,9 @@ pub async fn run(
     }
     if parts.contains(&Part::Balances) {
         balances::measure(dir, services, rounds, &mut report).await.context("balances")?;
+    }
+    if parts.contains(&Part::Filter) {
+        filter::measure(dir, services, rounds, &mut report).await.context("the filter")?;
     }
     if parts.contains(&Part::Takeover) {
         takeover::measure(dir, services, rounds, &mut report).await.context("takeover")?;

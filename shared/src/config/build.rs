@@ -243,6 +243,7 @@ fn consumer(settings: &Settings, sources: &Sources, control: ControlConfig) -> C
         storm_percent: integer(settings, "consumer.storm_percent"),
         storm_records: integer(settings, "consumer.storm_records"),
         drain_timeout: milliseconds(settings, "consumer.drain_timeout_ms"),
+        filter_bytes_max: integer(settings, "consumer.filter_bytes_max"),
         rate_per_s_max: NonZeroU32::new(integer(settings, "consumer.rate_per_s_max")),
         dlq_mirror: boolean(settings, "consumer.dlq_mirror"),
         clock_skew_max: milliseconds(settings, "clock.skew_ms_max"),

@@ -10,11 +10,19 @@ with fence as (
     where class = $1 and partition = $2 and epoch = $3 and next_offset = $4
     returning 1
 ),
+-- The buckets all of whose ids we know, as far as this statement sees them: their mark is there.
+known as materialized (
+    select s.bucket
+    from unnest($36::bigint[], $37::text[]) as k (bucket, mark)
+        join pipeline.sealed_buckets s on s.bucket = k.bucket and s.mark = k.mark
+),
 batch as materialized (
     select b.*,
         coalesce(
-            (select p.payload_digest from pipeline.processed_ids p
-             where p.digest = b.digest and p.tenant = b.tenant and p.bucket = b.bucket - 1),
+            case when not (b.unseen and b.bucket - 1 in (select n.bucket from known n)) then
+                (select p.payload_digest from pipeline.processed_ids p
+                 where p.digest = b.digest and p.tenant = b.tenant and p.bucket = b.bucket - 1)
+            end,
             (select p.payload_digest from pipeline.processed_ids p
              where p.digest = b.digest and p.tenant = b.tenant and p.bucket = b.bucket + 1),
             (select k.payload_digest from pipeline.parked k
@@ -32,10 +40,11 @@ batch as materialized (
         ) as applied_before
     from unnest(
         $7::bigint[], $8::bigint[], $9::text[], $10::bytea[], $11::bigint[], $12::bigint[],
-        $13::text[], $14::text[], $15::text[], $16::text[], $17::text[], $18::text[], $19::text[]
+        $13::text[], $14::text[], $15::text[], $16::text[], $17::text[], $18::text[], $19::text[],
+        $35::boolean[]
     ) as b (
         log_offset, bucket, tenant, digest, payload_digest, received_ms,
-        source, id, type, subject, time, data, extensions
+        source, id, type, subject, time, data, extensions, unseen
     )
     where exists (select 1 from fence)
 ),
@@ -94,4 +103,7 @@ select
     exists (select 1 from fence) as owned,
     (select count(*) from applied) as fresh,
     (select count(*) from poisoned) as parked,
-    (select count(*) from repeated where first_digest <> payload_digest) as conflicts
+    (select count(*) from repeated where first_digest <> payload_digest) as conflicts,
+    (select count(*) from batch b where b.unseen and b.bucket - 1 in (select n.bucket from known n))
+        as spared,
+    (select count(*) from batch b where not b.unseen and b.seen is not null) as met

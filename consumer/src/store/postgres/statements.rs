@@ -65,6 +65,8 @@ statements! {
     drop_buckets: DROP_BUCKETS,
     id_buckets: ID_BUCKETS,
     forgotten_before: FORGOTTEN_BEFORE,
+    seal: SEAL,
+    closed: CLOSED,
     parked_in: dlq::PARKED_IN,
     parked_records: dlq::PARKED_RECORDS,
     redrive: dlq::REDRIVE,
@@ -302,3 +304,12 @@ const ID_BUCKETS: &str = "select b.count, b.oldest, s.class, s.partition \
 
 const FORGOTTEN_BEFORE: &str =
     "select (ids_forgotten_through + 1) * bucket_ms from pipeline.pipeline";
+
+const SEAL: &str = "select pipeline.shock_seal_bucket($1, $2)";
+
+/// Whether every position has passed a time ($2, in milliseconds) and how much the table of bucket $1
+/// holds, in bytes; null where there is none. The table's name is that of shock_ensure_buckets.
+const CLOSED: &str = "select coalesce((select bool_and(coalesce(passed_ms, 0) >= $2) from pipeline.passed), \
+      false) as closed, \
+    (select pg_relation_size(to_regclass('pipeline.' || quote_ident(b.name))) \
+      from pipeline.id_buckets b where b.bucket = $1) as bytes";

@@ -14,8 +14,10 @@ const UNDONE: &str = "SH002";
 
 impl PostgresStore {
     pub(in crate::store) async fn passes(&self, batch: &Batch<'_>) -> Result<bool, StoreError> {
+        let filter = self.filters.ask(&batch.rows);
+        let query = self.bound(Arc::clone(&self.sql.probe), batch, filter);
         let mut lease = Lease::of(&self.pool).await?;
-        let row = self.bound(Arc::clone(&self.sql.probe), batch).fetch_one(&mut *lease);
+        let row = query.fetch_one(&mut *lease);
         let row = tokio::time::timeout(STATEMENT_TIMEOUT, row).await;
         match lease.settled(row) {
             // Without the fence there was nothing to undo.

@@ -93,9 +93,16 @@ impl Scene {
 
     /// Lets a consumer apply what was fed to transactional, and stops it.
     pub async fn apply(&mut self) -> anyhow::Result<Ran> {
-        let target = self.written as i64 * i64::from(self.partitions);
         let begin = self.applied().await?;
         self.cluster.consumer_start(0).await?;
+        let ran = self.ran(begin).await?;
+        self.cluster.consumer_stop(0).await?;
+        Ok(ran)
+    }
+
+    /// What the consumer that runs does from `begin` on until all is applied.
+    pub async fn ran(&mut self, begin: i64) -> anyhow::Result<Ran> {
+        let target = self.written as i64 * i64::from(self.partitions);
         let pid = self.cluster.consumer(0)?.id();
         let postmaster = postmaster(&mut self.connection).await?;
         let deadline = Instant::now() + DEADLINE;
@@ -116,7 +123,6 @@ impl Scene {
         let (cpu_after, postgres_after) = (cpu::seconds(pid)?, tree_seconds(postmaster)?);
         ensure!(last > from, "all of it was applied between two looks");
         let (records, elapsed) = ((last - from) as f64, (ended - began).as_secs_f64());
-        self.cluster.consumer_stop(0).await?;
         Ok(Ran {
             per_s: records / elapsed,
             cpu_us: (cpu_after - cpu_before) * 1e6 / records,

@@ -553,6 +553,12 @@ pub static KEYS: &[Key] = &[
         "A stop lets the running batch finish for so long.",
     ),
     key(
+        "consumer.filter_bytes_max",
+        integer(0, GIB, Unit::Bytes),
+        "67108864",
+        "Memory of the filter that spares look-ups of ids in the bucket before the present one: 18 MB for 10 million ids, twice as much while a new one is read. Where a bucket has more than ten ids for each eight bytes of it, there is none. 0 = never. PostgreSQL only.",
+    ),
+    key(
         "consumer.rate_per_s_max",
         integer(0, 10_000_000, Unit::Count),
         "0",
