@@ -48,9 +48,9 @@ const RAISED_S: f64 = 1.0;
 const SAFE_SHARE: f64 = 0.5;
 /// Control should not wait longer, s; nothing limits it, so nothing else says so.
 const CONTROL_OBJECTIVE_S: f64 = 0.2;
-/// Under `absorb` a class may wait for its whole budget, but what is below it gives way as under
-/// `bounded-lag`, s: from one and a half times this on, so that a second is not passed for its sake.
-const ABSORB_OBJECTIVE_S: f64 = 0.4;
+/// Under `absorb` a class may wait for its whole budget, but what is below it gives way from one and a half
+/// times this on, s: a dead time later, transactional has not waited for a second for its sake.
+const ABSORB_OBJECTIVE_S: f64 = 0.25;
 
 /// Controls for as long as the process lives.
 pub async fn run(shared: Arc<Shared>, plane: Plane) -> Infallible {

@@ -49,8 +49,8 @@ fn lower_classes_give_way_where_the_objective_is_missed_clearly() {
     check(Class::Control, Profile::Absorb, 0.3, 1.0);
     check(Class::Control, Profile::Absorb, 0.4, 0.5);
     check(Class::Control, Profile::BoundedLag, 9.0, 0.1);
-    check(Class::Transactional, Profile::Absorb, 0.6, 1.0);
-    check(Class::Transactional, Profile::Absorb, 0.8, 0.5);
+    check(Class::Transactional, Profile::Absorb, 0.375, 1.0);
+    check(Class::Transactional, Profile::Absorb, 0.5, 0.5);
     check(Class::Transactional, Profile::BoundedLag, 0.8, 0.5);
     check(Class::Transactional, Profile::BoundedLag, f64::NAN, 1.0);
     check(Class::Telemetry, Profile::BoundedLag, 99.0, 1.0);
