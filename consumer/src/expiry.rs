@@ -100,7 +100,10 @@ async fn forget(shared: &Shared) -> Result<(), StoreError> {
     for _ in 0..STEPS_MAX {
         let asked = Instant::now();
         let wait = WAIT_MIN * (1 << doublings);
-        match shared.store.forget_ids(wait, shared.clock.now()).await {
+        failpoint!(Forgetting, "ids");
+        let forgotten = shared.store.forget_ids(wait, shared.clock.now()).await;
+        failpoint!(Forgotten, "ids");
+        match forgotten {
             Ok(step) => {
                 shared.metrics.ids.dropped.inc_by(step.buckets.len() as u64);
                 if let (Some(first), Some(last)) = (step.buckets.first(), step.buckets.last()) {

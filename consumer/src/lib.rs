@@ -13,6 +13,9 @@
 //! Nothing in this crate speaks HTTP to producers or writes to the log: the one topic that [`mirror`]
 //! writes is beside it, and nothing here reads it.
 
+#[macro_use]
+mod failpoint;
+
 pub mod backoff;
 pub mod batch;
 pub mod bucket;

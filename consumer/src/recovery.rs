@@ -302,7 +302,10 @@ impl Recovery {
         outcome: &mut Outcome,
         id: PartitionId,
     ) -> Result<(), RecoveryError> {
-        match self.store.relocate(id, to).await? {
+        failpoint!(Moving, id);
+        let relocated = self.store.relocate(id, to).await?;
+        failpoint!(Moved, id);
+        match relocated {
             None => outcome.refused = Some("its row has changed meanwhile: look again".to_owned()),
             Some(stored) => {
                 outcome.moved_under = Some(stored.epoch.0);

@@ -235,6 +235,7 @@ impl Worker {
                 continue;
             }
 
+            failpoint!(Polled, self.id, if !hand.is_empty());
             let take = self.suspicion.take(bisect.take(hand.records().len()));
             self.suspect(claim, &hand.records()[..take], &mut bisect).await?;
             let mut decoded = hand.decode(take, claim, &self.context(claim, bisect.refused()));
@@ -251,6 +252,7 @@ impl Worker {
                 continue;
             }
             self.decoded(decoded.took(), batch);
+            failpoint!(Decoded, self.id);
 
             let started = Instant::now();
             self.ensure_buckets(batch).await?;
@@ -269,9 +271,11 @@ impl Worker {
             };
             match verdict {
                 Verdict::Committed(applied) => {
+                    failpoint!(Committed, self.id);
                     claim = then;
                     self.storm.add(batch.records(), batch.poisoned().count());
                     reader.mirror(claim.next);
+                    failpoint!(Mirrored, self.id);
                     self.committed(started, batch, applied, reader.end());
                     hand.put_back(decoded, take);
                     self.alone = None;
@@ -394,7 +398,9 @@ impl Worker {
             return Ok(());
         }
         let missing: Vec<Bucket> = missing.into_iter().collect();
+        failpoint!(MakingBuckets, self.id);
         self.shared.store.ensure_buckets(&missing).await?;
+        failpoint!(MadeBuckets, self.id);
         if self.buckets.len() + missing.len() > BUCKETS_KNOWN_MAX {
             self.buckets.clear();
         }
@@ -405,6 +411,8 @@ impl Worker {
     /// Sends the batch until it is known what became of it.
     async fn commit(&mut self, batch: &Batch<'_>) -> Result<Verdict, End> {
         loop {
+            failpoint!(Sending, self.id);
+            failpoint!(Event, each row in &batch.rows => row.event.id);
             let (now, asked) = (self.shared.clock.now(), Instant::now());
             let mut struck = None;
             match self.watched(self.shared.store.apply(batch, now)).await {

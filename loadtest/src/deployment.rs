@@ -4,6 +4,7 @@
 //! addresses, and ports that the system chooses. A deployment has its own directory, topics and
 //! database, so several runs share the services without seeing each other.
 
+mod address;
 mod cluster;
 mod embedded;
 mod settings;
@@ -12,7 +13,7 @@ use std::net::SocketAddr;
 
 use anyhow::Context;
 
-pub use self::cluster::{Cluster, PARTITIONS};
+pub use self::cluster::{Cluster, PARTITIONS, Start};
 pub use self::embedded::Embedded;
 pub use self::settings::{GITHUB_SECRET, GITHUB_SOURCE, Settings, producers};
 use crate::admin;

@@ -12,7 +12,7 @@ use sqlx::{Connection, PgConnection, Row, SqliteConnection};
 
 use crate::canonical;
 use crate::ledger::Identity;
-use crate::verify::Effect;
+use crate::verify::{Effect, Parked, Position, StepBack, Tables};
 use crate::wait::{Seen, wait_until};
 
 /// The classes' names by the number that the tables hold.
@@ -50,6 +50,51 @@ impl Effects {
         }
         .context("read the effects")?;
         rows.into_iter().map(effect).collect()
+    }
+
+    /// What the tables beside the effects say. Steps back are there where [`Effects::watch`] was called.
+    pub async fn tables(&self) -> anyhow::Result<Tables> {
+        const POSITIONS: &str = "select class, partition, next_offset from progress order by 1, 2";
+        const PARKED: &str = "select class, partition, log_offset, reason from parked";
+        const WATCHED: &str = "select to_regclass('step_back') is not null";
+        const STEPS_BACK: &str = "select class, partition, from_offset, to_offset from step_back";
+        let mut connection = self.postgres().await?;
+        let mut tables = Tables::default();
+        let rows: Vec<(i16, i32, i64)> =
+            sqlx::query_as(POSITIONS).fetch_all(&mut connection).await.context(POSITIONS)?;
+        for (class, partition, next) in rows {
+            tables.positions.push(Position { partition: name(class, partition)?, next });
+        }
+        let rows: Vec<(i16, i32, i64, String)> =
+            sqlx::query_as(PARKED).fetch_all(&mut connection).await.context(PARKED)?;
+        for (class, partition, offset, reason) in rows {
+            tables.parked.push(Parked { partition: name(class, partition)?, offset, reason });
+        }
+        if sqlx::query_scalar(WATCHED).fetch_one(&mut connection).await.context(WATCHED)? {
+            let rows: Vec<(i16, i32, i64, i64)> =
+                sqlx::query_as(STEPS_BACK).fetch_all(&mut connection).await.context(STEPS_BACK)?;
+            for (class, partition, from, to) in rows {
+                let partition = name(class, partition)?;
+                tables.steps_back.push(StepBack { partition, from, to });
+            }
+        }
+        Ok(tables)
+    }
+
+    /// From now on the database notes each position that goes back, but for those an operator moves.
+    pub async fn watch(&self) -> anyhow::Result<()> {
+        let sql = "create table step_back \
+                     (class smallint, partition integer, from_offset bigint, to_offset bigint); \
+                   create function note_step_back() returns trigger language plpgsql as $$ begin \
+                     execute format('insert into %I.step_back values ($1, $2, $3, $4)', \
+                       tg_table_schema) \
+                       using new.class, new.partition, old.next_offset, new.next_offset; \
+                     return null; end $$; \
+                   create trigger step_back after update on progress for each row \
+                     when (new.next_offset < old.next_offset and new.owner not like 'operator:%') \
+                     execute function note_step_back()";
+        let mut connection = self.postgres().await?;
+        sqlx::raw_sql(sql).execute(&mut connection).await.context("watch the positions").map(drop)
     }
 
     /// How many there are.
@@ -106,10 +151,16 @@ async fn postgres(url: &str) -> anyhow::Result<PgConnection> {
 
 fn effect(row: Columns) -> anyhow::Result<Effect> {
     let (class, partition, offset, tenant, source, id, data) = row;
-    let class = usize::try_from(class).ok().and_then(|class| CLASSES.get(class));
-    let class = class.with_context(|| format!("effect {id} has no known class"))?;
+    let partition = name(i16::try_from(class).unwrap_or(-1), i32::try_from(partition)?)?;
     let data = canonical::of_json(data.as_bytes())
         .with_context(|| format!("the data of effect {id} are no JSON"))?;
     let identity = Identity { tenant, source, id };
-    Ok(Effect { identity, partition: format!("{class}/{partition}"), offset, data })
+    Ok(Effect { identity, partition, offset, data })
+}
+
+/// A partition's name.
+fn name(class: i16, partition: i32) -> anyhow::Result<String> {
+    let known = usize::try_from(class).ok().and_then(|class| CLASSES.get(class));
+    let known = known.with_context(|| format!("no class has the number {class}"))?;
+    Ok(format!("{known}/{partition}"))
 }

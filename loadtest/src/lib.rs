@@ -15,6 +15,7 @@ pub mod canonical;
 pub mod client;
 pub mod deployment;
 pub mod effects;
+pub mod faults;
 pub mod github;
 pub mod ledger;
 pub mod link;

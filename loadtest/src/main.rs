@@ -11,8 +11,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use loadtest::bench::control::{Case, Course, Scale, Variant};
 use loadtest::bench::ingress::Part;
 use loadtest::deployment::{Cluster, Deployment, Embedded, Settings};
+use loadtest::faults::FaultsOptions;
 use loadtest::ledger::Ledger;
 use loadtest::services::Services;
+use loadtest::verify::{Findings, VerifyOptions};
 use loadtest::{bare, bench, github, plain};
 use shared::config::Sources;
 use uuid::Uuid;
@@ -31,6 +33,10 @@ struct Cli {
 enum Command {
     /// Play GitHub: real webhook bodies, signed and retried; then reconcile.
     Github(GithubOptions),
+    /// Break the consumer in every way of the fault matrix, and check what is left.
+    Faults(FaultsOptions),
+    /// Check a ledger against effects, positions, parked rows and records; exits with 1 where they differ.
+    Verify(VerifyOptions),
     /// Run a benchmark.
     #[command(subcommand)]
     Bench(BenchCommand),
@@ -140,7 +146,7 @@ struct ConsumerOptions {
         long,
         value_enum,
         value_delimiter = ',',
-        default_value = "one,four,balances,filter,takeover,memory"
+        default_value = "one,four,balances,filter,takeover,memory,blast"
     )]
     parts: Vec<bench::consumer::Part>,
     /// Counted rounds; of rates one more warms up.
@@ -203,6 +209,8 @@ fn main() -> ExitCode {
     let ended = runtime.block_on(async {
         match cli.command {
             Command::Github(options) => play(&options).await,
+            Command::Faults(options) => faults(&options).await,
+            Command::Verify(options) => say_findings(options.run().await),
             Command::Bench(BenchCommand::Way(options)) => way(&options).await,
             Command::Bench(BenchCommand::Ingress(options)) => ingress(&options).await,
             Command::Bench(BenchCommand::Consumer(options)) => consumer(&options).await,
@@ -238,6 +246,17 @@ async fn play(options: &GithubOptions) -> anyhow::Result<()> {
             std::fs::remove_dir_all(&dir).with_context(|| dir.display().to_string())?;
         }
     }
+    Ok(())
+}
+
+async fn faults(options: &FaultsOptions) -> anyhow::Result<()> {
+    let dir = run_dir()?;
+    options.run(&dir, say).await?;
+    std::fs::remove_dir_all(&dir).with_context(|| dir.display().to_string())
+}
+
+fn say_findings(findings: anyhow::Result<Findings>) -> anyhow::Result<()> {
+    say(&findings?.clean()?.to_string());
     Ok(())
 }
 

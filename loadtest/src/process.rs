@@ -2,6 +2,7 @@
 
 use std::fs::OpenOptions;
 use std::net::SocketAddr;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
@@ -20,12 +21,20 @@ const START_DEADLINE: Duration = Duration::from_secs(60);
 /// From a signal to the end: longer than every drain.
 const END_DEADLINE: Duration = Duration::from_secs(40);
 
+/// For a command that ends by itself; starting a service on a busy machine takes the longest.
+const RUN_DEADLINE: Duration = Duration::from_secs(180);
+
 /// How many bytes of the log a message quotes.
 const LOG_TAIL_BYTES: usize = 3_000;
 
 /// Where the binary is: `SHOCK_BIN`, or beside this one.
 pub fn shock_binary() -> anyhow::Result<PathBuf> {
     binary("SHOCK_BIN", "shock")
+}
+
+/// Where the binary with failpoints is, which only tests have: `SHOCK_FAULTS_BIN`, or beside this one.
+pub fn faulty_binary() -> anyhow::Result<PathBuf> {
+    binary("SHOCK_FAULTS_BIN", "shock")
 }
 
 /// Where this crate's own binary is: `LOADTEST_BIN`, or beside this one.
@@ -152,6 +161,30 @@ impl Process {
         self.ended().await.map(drop)
     }
 
+    /// Waits until it is gone by `SIGKILL`, which it sent to itself.
+    pub async fn died(mut self) -> anyhow::Result<()> {
+        let status = self.ended().await?;
+        match status.signal() == Some(Signal::KILL.as_raw()) {
+            true => Ok(()),
+            false => bail!("{} ended with {status}: {}", self.name, self.log_tail()),
+        }
+    }
+
+    /// Waits until it stands still, behind a `SIGSTOP` that it sent to itself.
+    pub async fn stands_still(&self) -> anyhow::Result<()> {
+        let path = format!("/proc/{}/stat", self.id());
+        wait_until(format!("{} to stand still", self.name), END_DEADLINE, async || {
+            let text = std::fs::read_to_string(&path).with_context(|| path.clone())?;
+            // proc_pid_stat(5): the state stands behind the name, which is in parentheses.
+            let state = text.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().next());
+            Ok(match state {
+                Some("T") => Seen::There(()),
+                _ => Seen::NotYet(self.log_tail()),
+            })
+        })
+        .await
+    }
+
     /// `SIGTERM`, and waits until it ended by itself.
     pub async fn terminate(mut self) -> anyhow::Result<ExitStatus> {
         self.signal(Signal::TERM)?;
@@ -166,6 +199,11 @@ impl Process {
     /// `SIGCONT`.
     pub fn resume(&self) -> anyhow::Result<()> {
         self.signal(Signal::CONT)
+    }
+
+    /// Whether it is gone.
+    pub fn has_ended(&mut self) -> anyhow::Result<bool> {
+        Ok(self.child.try_wait().context("its state")?.is_some())
     }
 
     /// Waits until it ended by itself.
@@ -243,9 +281,9 @@ pub async fn run(
         .stdin(Stdio::null())
         .kill_on_drop(true)
         .output();
-    let output = tokio::time::timeout(START_DEADLINE, run)
+    let output = tokio::time::timeout(RUN_DEADLINE, run)
         .await
-        .map_err(|_| anyhow::anyhow!("{} did not end in {START_DEADLINE:?}", what()))?
+        .map_err(|_| anyhow::anyhow!("{} did not end in {RUN_DEADLINE:?}", what()))?
         .with_context(what)?;
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     if !output.status.success() {

@@ -37,16 +37,7 @@ pub struct Topics {
 impl Topics {
     /// Reads all records that are in the log now. Blocks; call it where blocking is allowed.
     pub fn read(&self) -> anyhow::Result<Vec<LogRecord>> {
-        let consumer: BaseConsumer = ClientConfig::new()
-            .set("bootstrap.servers", &self.brokers)
-            // librdkafka asks for a group's name; without subscribe and commit it is never used.
-            .set("group.id", "outside-checker")
-            .set("enable.auto.commit", "false")
-            .set("enable.auto.offset.store", "false")
-            .set("auto.offset.reset", "error")
-            .set("check.crcs", "true")
-            .create()
-            .context("a consumer")?;
+        let consumer = self.consumer()?;
         let mut open = self.ends(&consumer)?;
         let mut assignment = TopicPartitionList::new();
         for (topic, partition, from, _) in &open {
@@ -76,6 +67,25 @@ impl Topics {
             }
         }
         Ok(records)
+    }
+
+    fn consumer(&self) -> anyhow::Result<BaseConsumer> {
+        ClientConfig::new()
+            .set("bootstrap.servers", &self.brokers)
+            // librdkafka asks for a group's name; without subscribe and commit it is never used.
+            .set("group.id", "outside-checker")
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false")
+            .set("auto.offset.reset", "error")
+            .set("check.crcs", "true")
+            .create()
+            .context("a consumer")
+    }
+
+    /// How many records were ever appended: the sum of all partitions' ends. Blocks.
+    pub fn appended(&self) -> anyhow::Result<i64> {
+        let consumer = self.consumer()?;
+        Ok(self.ends(&consumer)?.iter().map(|(_, _, _, end)| end).sum())
     }
 
     /// Partitions that hold something: topic, partition, first offset, end.

@@ -34,19 +34,20 @@ impl Services {
 
     /// Stops PostgreSQL: for every user of these services.
     pub async fn postgres_stop(&self) -> anyhow::Result<()> {
-        self.postgres_control("stop").await
+        self.tell("stop", "postgres").await
     }
 
     /// Starts it again.
     pub async fn postgres_start(&self) -> anyhow::Result<()> {
-        self.postgres_control("start").await
+        self.tell("start", "postgres").await
     }
 
-    async fn postgres_control(&self, action: &str) -> anyhow::Result<()> {
+    /// `kill`, `stop` or `start` of `postgres`, `kafka-1`, …; waits until it is done.
+    pub async fn tell(&self, action: &str, service: &str) -> anyhow::Result<()> {
         let xtask = std::env::var_os(XTASK)
             .with_context(|| format!("{XTASK} names the xtask binary; `cargo xtask` sets it"))?;
         let dir = self.file.parent().and_then(Path::to_str).context("a directory in UTF-8")?;
-        let args = ["services", action, "postgres", "--dir", dir].map(str::to_owned);
+        let args = ["services", action, service, "--dir", dir].map(str::to_owned);
         run(&PathBuf::from(xtask), &args, &[], &std::env::current_dir()?).await.map(drop)
     }
 }

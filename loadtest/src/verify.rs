@@ -6,13 +6,17 @@
 //! Per key: whatever was sent after A's 202 takes effect after A. And nothing is there that nobody
 //! sent.
 
+mod command;
 mod fault;
 mod history;
+mod tables;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
+pub use self::command::VerifyOptions;
 pub use self::fault::{Fault, Findings};
 pub use self::history::{Event, History};
+pub use self::tables::{Parked, Position, StepBack, Tables, reconcile_tables};
 use crate::canonical::Digest;
 use crate::ledger::Identity;
 
@@ -45,6 +49,18 @@ pub struct LogRecord {
 /// Compares what was promised with what is there. `records` is `None` where the log cannot be read
 /// from outside (the embedded log of a running process).
 pub fn reconcile(history: &History, records: Option<&[LogRecord]>, effects: &[Effect]) -> Findings {
+    reconcile_effects(history, records, effects, |faults| {
+        check_effects(history, effects, &HashSet::new(), faults);
+    })
+}
+
+/// The same, with the effects checked by `check`.
+fn reconcile_effects(
+    history: &History,
+    records: Option<&[LogRecord]>,
+    effects: &[Effect],
+    check: impl FnOnce(&mut Vec<Fault>),
+) -> Findings {
     let mut findings = Findings {
         events: history.len(),
         accepted: history.events().filter(|(_, event)| event.accepted > 0).count(),
@@ -58,11 +74,12 @@ pub fn reconcile(history: &History, records: Option<&[LogRecord]>, effects: &[Ef
             .map(|(_, event)| event.accepted.saturating_sub(1) as usize)
             .sum(),
         effects: effects.len(),
+        parked: None,
         records: records.map(<[LogRecord]>::len),
         values_compared: records.is_some(),
         faults: Vec::new(),
     };
-    check_effects(history, effects, &mut findings.faults);
+    check(&mut findings.faults);
     check_order(history, effects, &mut findings.faults);
     if let Some(records) = records {
         check_records(history, records, &mut findings.faults);
@@ -71,7 +88,13 @@ pub fn reconcile(history: &History, records: Option<&[LogRecord]>, effects: &[Ef
     findings
 }
 
-fn check_effects(history: &History, effects: &[Effect], faults: &mut Vec<Fault>) {
+/// One effect for each event that was accepted, but for those in `parked`.
+fn check_effects(
+    history: &History,
+    effects: &[Effect],
+    parked: &HashSet<&Identity>,
+    faults: &mut Vec<Fault>,
+) {
     let mut seen: HashMap<&Identity, u32> = HashMap::with_capacity(effects.len());
     for effect in effects {
         *seen.entry(&effect.identity).or_default() += 1;
@@ -87,6 +110,7 @@ fn check_effects(history: &History, effects: &[Effect], faults: &mut Vec<Fault>)
         let count = seen.get(identity).copied().unwrap_or(0);
         let (least, most) = match (event.accepted, event.unknown) {
             (0, 0) => (0, 0),
+            _ if parked.contains(identity) => (0, 1),
             (0, _) => (0, 1),
             _ => (1, 1),
         };

@@ -12,6 +12,7 @@ mod ci;
 mod command;
 mod conformance;
 mod docs;
+mod faults;
 mod fuzz;
 mod metadata;
 mod npm;
@@ -62,6 +63,12 @@ enum Xtask {
         /// Which one
         name: String,
         /// Passed on to it
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+    /// Break a consumer of the debug build in every way of the fault matrix, on real services
+    Faults {
+        /// Passed on to the load generator: `--long`, `--case NAME`
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
@@ -136,6 +143,7 @@ fn run(xtask: Xtask) -> Result<()> {
         Xtask::RealInput(_) => real_input::fetch().map(drop),
         Xtask::Conformance => conformance::fetch(),
         Xtask::Bench { name, args } => bench::run(&name, &args),
+        Xtask::Faults { args } => faults::run(&args),
         Xtask::Fuzz { seconds, target, input } => {
             fuzz::run(seconds, &target, input.as_ref(), fuzz::Seed::Fresh)
         }

@@ -40,7 +40,12 @@ pub fn run(stages: &mut Stages) -> Result<()> {
             services::purge(&dir)?;
             services::up(&dir, Some(1)).map(drop)
         })?;
-    if ready {
+    let built = ready
+        && stages.run("build with failpoints", || {
+            build::with_failpoints(&features)?;
+            build::has_no_failpoints(&workspace::release_binary("shock"))
+        })?;
+    if built {
         stages.run("test: world", || test_world(&features, &dir, &xtask))?;
     }
     // Data and logs stay for whoever looks into a failure; the next run starts afresh.
@@ -49,7 +54,7 @@ pub fn run(stages: &mut Stages) -> Result<()> {
 }
 
 /// `CRATE/world` for every crate that declares the feature and has a test target for it.
-fn world_features(metadata: &Metadata) -> Vec<String> {
+pub fn world_features(metadata: &Metadata) -> Vec<String> {
     let mut features = Vec::new();
     for package in metadata.members() {
         let has_feature = package.features.contains_key(WORLD);
@@ -74,6 +79,7 @@ fn test_world(features: &[String], dir: &Path, xtask: &Path) -> Result<()> {
     test.args(["test", "--workspace", "--no-fail-fast", "--features", &features.join(",")]);
     test.args(["--test", &format!("{WORLD}*"), "--", "--test-threads=1"]);
     test.env("SHOCK_BIN", workspace::release_binary("shock"))
+        .env("SHOCK_FAULTS_BIN", workspace::debug_binary("shock"))
         .env("LOADTEST_BIN", workspace::release_binary("loadtest"))
         .env("SHOCK_SERVICES", dir.join("services.json"))
         .env("SHOCK_REAL_INPUT", real_input::dir())

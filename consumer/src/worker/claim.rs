@@ -20,6 +20,7 @@ impl Worker {
             if *self.stop.borrow() {
                 return Err(End::Stopped);
             }
+            failpoint!(Claiming, self.id);
             let claimed = match self.shared.store.claim(self.id, &owner, floor).await {
                 Ok(Some(claim)) => Ok(claim),
                 // Somebody else's claim is above ours: one more would fence its owner.
@@ -35,6 +36,7 @@ impl Worker {
                 }
                 Err(error) => Err(error),
             };
+            failpoint!(Claimed, self.id, if claimed.is_ok());
             match claimed {
                 Ok(Claimed { stored: claim, unfinished }) => {
                     self.backoff.reset();
@@ -69,6 +71,7 @@ impl Worker {
             match self.ask(|reply| Request::Start(id, next, reply)).await? {
                 Ok(reader) => {
                     reader.mirror(next);
+                    failpoint!(Started, self.id);
                     self.gauge.started(reader.watch_end());
                     self.backoff.reset();
                     return Ok(reader);

@@ -63,7 +63,10 @@ impl Worker {
         let pick = self.shared.store.pick(self.id, claim.epoch, page, order, now);
         let claim = match self.watched(pick).await {
             Ok(picked) if picked.is_empty() => self.arm(claim).await?,
-            Ok(picked) => self.try_page(claim, &picked).await?,
+            Ok(picked) => {
+                failpoint!(Picked, self.id);
+                self.try_page(claim, &picked).await?
+            }
             Err(error) => {
                 self.due.clear();
                 warn!(partition = %self.id, code = error.code, error = %error.message,
@@ -149,6 +152,7 @@ impl Worker {
                 "the outcome of tries cannot be kept");
             claim = self.fence_off(claim, error.failure).await?;
         }
+        failpoint!(Settled, self.id);
         Ok(claim)
     }
 
@@ -178,11 +182,13 @@ impl Worker {
         let buckets = candidates.iter().map(|candidate| candidate.row.bucket);
         let tried = match self.make_buckets(buckets).await {
             Ok(()) => {
+                failpoint!(Retrying, self.id);
                 let retry = Retry { id: self.id, epoch, candidates };
                 self.watched(self.shared.store.retry(&retry, now)).await
             }
             Err(error) => Err(error),
         };
+        failpoint!(Retried, self.id);
         match tried {
             Ok(done) if done.owned => {
                 self.count_tries("applied", done.fresh);

@@ -155,8 +155,10 @@ impl Worker {
                 _ = stop.wait_for(|stop| *stop) => return Err(End::Stopped),
                 turn = self.watched(turn) => turn,
             };
+            failpoint!(Marking, self.id);
             match self.shared.store.mark(self.id, claim.epoch, claim.next, end).await {
                 Ok(()) => {
+                    failpoint!(Marked, self.id);
                     // A clean end takes the mark away, also where the position has moved since the claim.
                     self.unmoved = Some(claim.epoch);
                     self.alone = Some(turn);

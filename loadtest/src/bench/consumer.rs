@@ -1,10 +1,12 @@
 //! The consumer's figures: how many records a second go from real Kafka into PostgreSQL, beside the
 //! bare statement and the paper's listing on the same server in the same rounds; what that costs; how
-//! soon a successor takes over; what a process holds in RAM with full queues.
+//! soon a successor takes over; what a process holds in RAM with full queues; how far a fault of one
+//! partition is felt by its neighbour.
 //!
 //! Records come from this process, straight into the topics; the ingress has no part in it.
 
 mod balances;
+mod blast;
 mod feed;
 mod filter;
 mod reference;
@@ -36,6 +38,8 @@ pub enum Part {
     Takeover,
     /// Memory with full queues, at 96 partitions and at 501.
     Memory,
+    /// The rate and the lag of a partition while its neighbour in the process halts, hangs, or is poisoned.
+    Blast,
 }
 
 /// Measures the parts asked for.
@@ -66,6 +70,9 @@ pub async fn run(
     }
     if parts.contains(&Part::Memory) {
         stand::memory(dir, services, &mut report).await.context("memory")?;
+    }
+    if parts.contains(&Part::Blast) {
+        blast::radius(dir, services, rounds, &mut report).await.context("blast radius")?;
     }
     Ok(report)
 }

@@ -11,11 +11,12 @@ use rdkafka::config::ClientConfig;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use uuid::Uuid;
 
+use super::address::{at_database, at_server, server_of};
 use super::settings::Settings;
 use crate::admin;
 use crate::client::Target;
 use crate::effects::Effects;
-use crate::process::{Process, run, shock_binary};
+use crate::process::{Process, faulty_binary, run, shock_binary};
 use crate::records::Topics;
 use crate::services::Services;
 use crate::verify::LogRecord;
@@ -30,6 +31,9 @@ const SESSION_TIMEOUT_MS: u32 = 3_000;
 
 /// The variable that tells a process where its database is.
 const POSTGRES_URL: &str = "SHOCK_POSTGRES_URL";
+
+/// The variable that tells a process of the tests where to die, stand still or hang.
+const FAILPOINTS: &str = "FAILPOINTS";
 
 /// From the start to `/readyz`.
 const READY_DEADLINE: Duration = Duration::from_secs(60);
@@ -47,6 +51,17 @@ pub struct Cluster {
     ingress: Option<Member>,
     consumers: Vec<Option<Member>>,
     effects: Effects,
+}
+
+/// How a consumer is started.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Start<'a> {
+    /// Where it reaches PostgreSQL.
+    pub link: Option<SocketAddr>,
+    /// Further settings, `key=value`.
+    pub set: &'a [&'a str],
+    /// Where it dies, stands still or hangs; it is then the binary that can.
+    pub failpoints: Option<&'a str>,
 }
 
 #[derive(Debug)]
@@ -117,7 +132,7 @@ impl Cluster {
 
     /// The same with further settings, `key=value`.
     pub async fn consumer_up_with(&mut self, index: usize, set: &[&str]) -> anyhow::Result<()> {
-        self.consumer_start_with(index, None, set).await?;
+        self.consumer_start_as(index, &Start { set, ..Start::default() }).await?;
         let member = self.member(index)?;
         ready(member.admin, &member.process).await
     }
@@ -143,14 +158,14 @@ impl Cluster {
         index: usize,
         link: Option<SocketAddr>,
     ) -> anyhow::Result<()> {
-        self.consumer_start_with(index, link, &[]).await
+        self.consumer_start_as(index, &Start { link, ..Start::default() }).await
     }
 
-    async fn consumer_start_with(
+    /// Starts consumer `index` otherwise than usual, and does not wait until it is ready.
+    pub async fn consumer_start_as(
         &mut self,
         index: usize,
-        link: Option<SocketAddr>,
-        set: &[&str],
+        start: &Start<'_>,
     ) -> anyhow::Result<()> {
         if self.consumers.len() <= index {
             self.consumers.resize_with(index + 1, || None);
@@ -158,15 +173,18 @@ impl Cluster {
         ensure!(self.consumers[index].is_none(), "consumer {index} is running");
         let instance = format!("consumer.instance=consumer-{index}");
         let mut variables = self.variables.clone();
-        if let Some(link) = link {
+        if let Some(link) = start.link {
             let url = at_server(&self.url(), &link.to_string());
             variables.retain(|(name, _)| name != POSTGRES_URL);
             variables.push((POSTGRES_URL.to_owned(), url));
         }
+        if let Some(failpoints) = start.failpoints {
+            variables.push((FAILPOINTS.to_owned(), failpoints.to_owned()));
+        }
         let name = format!("consumer-{index}");
         let instance = instance.as_str();
         let more: Vec<_> =
-            set.iter().chain([&instance]).flat_map(|setting| ["--set", setting]).collect();
+            start.set.iter().chain([&instance]).flat_map(|setting| ["--set", setting]).collect();
         let mut process = self.spawn(&name, "consumer", &more, &variables)?;
         let admin = process.address("admin").await?;
         self.consumers[index] = Some(Member { process, admin });
@@ -183,7 +201,32 @@ impl Cluster {
         let mut args = vec![command.to_owned()];
         args.extend(self.args.iter().cloned());
         args.extend(more.iter().map(|word| (*word).to_owned()));
-        Process::start(name, &shock_binary()?, &args, variables, &self.dir)
+        let is_faulty = variables.iter().any(|(name, _)| name == FAILPOINTS);
+        let binary = if is_faulty { faulty_binary() } else { shock_binary() };
+        Process::start(name, &binary?, &args, variables, &self.dir)
+    }
+
+    /// Runs `shock COMMAND…`, which a failpoint has to kill.
+    pub async fn ctl_dies(&self, command: &[&str], failpoints: &str) -> anyhow::Result<()> {
+        let (first, rest) = command.split_first().context("a command")?;
+        let mut variables = self.variables.clone();
+        variables.push((FAILPOINTS.to_owned(), failpoints.to_owned()));
+        let mut args = vec![(*first).to_owned()];
+        args.extend(rest.iter().map(|word| (*word).to_owned()));
+        args.extend(self.args.iter().cloned());
+        Process::start("ctl", &faulty_binary()?, &args, &variables, &self.dir)?.died().await
+    }
+
+    /// Whether a consumer is gone by itself.
+    pub fn consumer_has_ended(&mut self, index: usize) -> anyhow::Result<bool> {
+        let member = self.consumers.get_mut(index).and_then(Option::as_mut);
+        member.with_context(|| format!("consumer {index} is not running"))?.process.has_ended()
+    }
+
+    /// Waits until a failpoint has killed a consumer.
+    pub async fn consumer_died(&mut self, index: usize) -> anyhow::Result<()> {
+        let member = self.consumers[index].take();
+        member.with_context(|| format!("consumer {index} is not running"))?.process.died().await
     }
 
     /// `kill -9` of the ingress.
@@ -277,6 +320,39 @@ impl Cluster {
         server_of(&self.postgres).1.to_owned()
     }
 
+    /// Keeps a copy of the database as it is now; whoever is connected is disconnected for a moment.
+    pub async fn copy_database(&self) -> anyhow::Result<()> {
+        let name = &self.database;
+        self.alone(format!("create database {name}_copy template {name}")).await
+    }
+
+    /// Puts the copy in the database's place, as a restore does.
+    pub async fn restore_database(&self) -> anyhow::Result<()> {
+        let name = &self.database;
+        sql(&self.postgres, format!("alter database {name} with allow_connections false")).await?;
+        self.disconnect().await?;
+        sql(&self.postgres, format!("alter database {name} rename to {name}_lost")).await?;
+        sql(&self.postgres, format!("alter database {name}_copy rename to {name}")).await
+    }
+
+    /// Ends every session of the database (`pg_terminate_backend`); how many there were.
+    pub async fn disconnect(&self) -> anyhow::Result<i64> {
+        let ended = "select count(pg_terminate_backend(pid, 5000)) from pg_stat_activity \
+                     where datname = $1";
+        let mut server = PgConnection::connect(&self.postgres).await.context("PostgreSQL")?;
+        sqlx::query_scalar(ended).bind(&self.database).fetch_one(&mut server).await.context(ended)
+    }
+
+    /// Does what needs the database for itself.
+    async fn alone(&self, text: String) -> anyhow::Result<()> {
+        let name = &self.database;
+        sql(&self.postgres, format!("alter database {name} with allow_connections false")).await?;
+        self.disconnect().await?;
+        let done = sql(&self.postgres, text).await;
+        sql(&self.postgres, format!("alter database {name} with allow_connections true")).await?;
+        done
+    }
+
     fn url(&self) -> String {
         at_database(&self.postgres, &self.database)
     }
@@ -315,6 +391,10 @@ impl Cluster {
         .map(|name| format!("{}{name}", self.topics.prefix));
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         admin.delete_topics(&names, &AdminOptions::new()).await.context("delete the topics")?;
+        for rest in ["_copy", "_lost"] {
+            let name = format!("{}{rest}", self.database);
+            sql(&self.postgres, format!("drop database if exists {name} with (force)")).await?;
+        }
         sql(&self.postgres, format!("drop database {} with (force)", self.database)).await
     }
 }
@@ -342,53 +422,9 @@ async fn ready(address: SocketAddr, process: &Process) -> anyhow::Result<()> {
     .await
 }
 
-/// The URL of another database of the same server.
-fn at_database(url: &str, database: &str) -> String {
-    let (base, query) = url.split_once('?').map_or((url, None), |(base, q)| (base, Some(q)));
-    let after_scheme = base.find("://").map_or(0, |at| at + 3);
-    let server = match base[after_scheme..].find('/') {
-        Some(slash) => &base[..after_scheme + slash],
-        None => base,
-    };
-    query.map_or_else(
-        || format!("{server}/{database}"),
-        |query| format!("{server}/{database}?{query}"),
-    )
-}
-
-/// The URL before, at and after `HOST:PORT`.
-fn server_of(url: &str) -> (&str, &str, &str) {
-    let start = url.find("://").map_or(0, |at| at + 3);
-    let end = url[start..].find(['/', '?']).map_or(url.len(), |at| start + at);
-    let start = url[start..end].rfind('@').map_or(start, |at| start + at + 1);
-    (&url[..start], &url[start..end], &url[end..])
-}
-
-/// The URL of the same database, reached at another address.
-fn at_server(url: &str, server: &str) -> String {
-    let (before, _, after) = server_of(url);
-    format!("{before}{server}{after}")
-}
-
 /// `text` is made of constants and a name of ours.
 async fn sql(url: &str, text: String) -> anyhow::Result<()> {
     let mut connection = PgConnection::connect(url).await.context("connect to PostgreSQL")?;
     sqlx::query(AssertSqlSafe(text.clone())).execute(&mut connection).await.context(text)?;
     connection.close().await.context("close")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{at_database, at_server, server_of};
-
-    #[test]
-    fn another_database_of_the_same_server() {
-        let check = |url, expected| assert_eq!(at_database(url, "d"), expected);
-        check("postgres://u:p@h:1/postgres", "postgres://u:p@h:1/d");
-        check("postgres://u@h:1", "postgres://u@h:1/d");
-        check("postgres:///postgres?host=/run/x", "postgres:///d?host=/run/x");
-        assert_eq!(server_of("postgres://u:p@h:1/d?x=@").1, "h:1");
-        assert_eq!(at_server("postgres://u:p@h:1/d?x=y", "l:2"), "postgres://u:p@l:2/d?x=y");
-        assert_eq!(at_server("postgres://h:1", "l:2"), "postgres://l:2");
-    }
 }

@@ -53,6 +53,43 @@ pub enum Fault {
     ChangedRecord(Identity, String),
     /// A record that nobody sent.
     ForeignRecord(String),
+    /// A position is past a record that has neither an effect nor is it parked.
+    PositionAhead {
+        /// The record's place.
+        place: String,
+    },
+    /// A position beyond the log.
+    PositionBeyond {
+        /// The partition.
+        partition: String,
+        /// The position.
+        next: i64,
+        /// The log's end.
+        end: i64,
+    },
+    /// A position went back although nobody moved it.
+    WentBack {
+        /// The partition.
+        partition: String,
+        /// From here.
+        from: i64,
+        /// To there.
+        to: i64,
+    },
+    /// Parked, although nothing is wrong with it.
+    SoundParked {
+        /// The record's place.
+        place: String,
+        /// Why it is said to be.
+        reason: String,
+    },
+    /// The database refuses it, and it is not parked.
+    PoisonNotParked {
+        /// The record's place.
+        place: String,
+    },
+    /// Parked, and applied as well.
+    ParkedAndApplied(Identity),
     /// The log is shorter than the 202 answers, or longer than those and the unanswered.
     LogLength {
         /// Records that were ever appended.
@@ -79,6 +116,8 @@ pub struct Findings {
     pub duplicates: usize,
     /// Rows of the effects table.
     pub effects: usize,
+    /// Parked rows, where the tables were read.
+    pub parked: Option<usize>,
     /// Records of the log.
     pub records: Option<usize>,
     /// Whether every record was read and compared, not only counted.
@@ -134,6 +173,23 @@ impl fmt::Display for Fault {
                 write!(f, "the record at {place} is not byte for byte what was sent: {id}")
             }
             Self::ForeignRecord(place) => write!(f, "a record that nobody sent: {place}"),
+            Self::PositionAhead { place } => write!(
+                f,
+                "the position is past a record that has no effect and is not parked: {place}"
+            ),
+            Self::PositionBeyond { partition, next, end } => {
+                write!(f, "the position of {partition} is {next}, the log's end {end}")
+            }
+            Self::WentBack { partition, from, to } => {
+                write!(f, "the position of {partition} went back from {from} to {to}")
+            }
+            Self::SoundParked { place, reason } => {
+                write!(f, "sound, and yet parked ({reason}): {place}")
+            }
+            Self::PoisonNotParked { place } => {
+                write!(f, "refused by the database, and yet not parked: {place}")
+            }
+            Self::ParkedAndApplied(id) => write!(f, "parked, and yet an effect: {id}"),
             Self::LogLength { appended, accepted, unanswered } => write!(
                 f,
                 "{appended} records of {accepted} 202 answers and {unanswered} unanswered postings"
@@ -155,6 +211,9 @@ impl fmt::Display for Findings {
             self.duplicates,
             self.effects
         )?;
+        if let Some(parked) = self.parked {
+            write!(f, ", {parked} parked")?;
+        }
         if let Some(records) = self.records {
             write!(f, ", {records} records")?;
         }

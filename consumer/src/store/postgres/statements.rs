@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::{dlq, projections};
+use crate::failpoint::fence;
 use crate::projection::Projections;
 
 /// Declares them once: what asks for all of them (the test that reads their plans) misses none.
@@ -36,7 +37,7 @@ macro_rules! statements {
 }
 
 statements! {
-    apply: applies(include_str!("apply.sql")),
+    apply: applies(&fence(include_str!("apply.sql"))),
     probe: applies(include_str!("apply.sql")).replace("-- {undone}\n", UNDONE),
     retry: applies(include_str!("retry.sql")),
     due: DUE,

@@ -1,6 +1,7 @@
 //! Records for the consumer, straight into a topic: what the ingress would have written.
 
-use std::time::Duration;
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use rand::distr::Alphanumeric;
@@ -12,6 +13,7 @@ use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use shared::position::Class;
 use shared::route::Router;
+use tokio::task::JoinHandle;
 
 use crate::load::EVENT_BYTES;
 use crate::records::Topics;
@@ -150,6 +152,43 @@ fn account(draw: u64) -> u32 {
     let mixed = (mixed ^ mixed >> 29).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let uniform = (mixed >> 11) as f64 / (1_u64 << 53) as f64;
     (f64::from(ACCOUNTS) * uniform.powi(4)) as u32
+}
+
+/// Events at a steady pace in the background.
+pub struct Trickle {
+    stop: Sender<()>,
+    feeding: JoinHandle<anyhow::Result<()>>,
+}
+
+impl Trickle {
+    /// One for each partition of these classes, again and again.
+    pub fn start(topics: &Topics, classes: &[Class], partitions: u32, every: Duration) -> Self {
+        let (topics, classes) = (topics.clone(), classes.to_vec());
+        let (stop, stopped) = channel();
+        let feeding = tokio::task::spawn_blocking(move || {
+            let open = |class| Writer::open(&topics, class, partitions);
+            let writers: Vec<_> = classes.into_iter().map(open).collect::<Result<_, _>>()?;
+            let feed = Feed::of(partitions, u64::MAX, 0);
+            let (begun, mut number) = (Instant::now(), 0);
+            loop {
+                // The pace is the feed's, however long a write takes.
+                let due = begun + every * number;
+                let wait = due.saturating_duration_since(Instant::now());
+                if stopped.recv_timeout(wait) != Err(RecvTimeoutError::Timeout) {
+                    return Ok(());
+                }
+                writers.iter().try_for_each(|writer| writer.write(&feed, u64::from(number)))?;
+                number += 1;
+            }
+        });
+        Self { stop, feeding }
+    }
+
+    /// Ends it.
+    pub async fn stop(self) -> anyhow::Result<()> {
+        drop(self.stop);
+        self.feeding.await.context("the feed")?
+    }
 }
 
 /// Letters and digits by the dozen.

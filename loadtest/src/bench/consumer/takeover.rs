@@ -2,17 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
 use shared::position::Class;
-use tokio::task::JoinHandle;
 
-use super::feed::{Feed, Writer};
+use super::feed::Trickle;
 use super::scene::{Progress, Scene};
 use crate::bench::report::{Direction, Report};
-use crate::records::Topics;
 use crate::services::Services;
 use crate::wait::{Seen, wait_until};
 
@@ -35,7 +31,7 @@ pub async fn measure(
     report: &mut Report,
 ) -> anyhow::Result<()> {
     let mut scene = Scene::new(dir, "takeover", services, PARTITIONS, &[]).await?;
-    let (stop, feeding) = trickle(scene.cluster.topics().clone());
+    let trickle = Trickle::start(scene.cluster.topics(), &Class::ALL, PARTITIONS, FEED_EVERY);
     let (mut killed, mut stopped) = (Vec::new(), Vec::new());
     scene.cluster.consumer_up(1).await?;
     for _ in 0..rounds {
@@ -51,8 +47,7 @@ pub async fn measure(
         stopped.push(taken_over(&mut scene, &victims, began).await?);
         scene.cluster.consumer_ended(0).await?;
     }
-    drop(stop);
-    feeding.await.context("the feed")??;
+    trickle.stop().await?;
     let reach = |seconds| Some((Direction::AtMost, seconds));
     let name = "from SIGKILL of an owner to its successor's first effect";
     report.note_rounds(name, killed, "s", reach(KILLED_S));
@@ -90,21 +85,4 @@ async fn taken_over(scene: &mut Scene, victims: &Progress, began: Instant) -> an
         Ok(if goes_on { Seen::There(seconds) } else { Seen::NotYet(format!("{progress:?}")) })
     })
     .await
-}
-
-/// Events for every partition until the sender is gone.
-fn trickle(topics: Topics) -> (Sender<()>, JoinHandle<anyhow::Result<()>>) {
-    let (stop, stopped) = channel();
-    let feeding = tokio::task::spawn_blocking(move || {
-        let open = |class| Writer::open(&topics, class, PARTITIONS);
-        let writers: Vec<_> = Class::ALL.into_iter().map(open).collect::<Result<_, _>>()?;
-        let feed = Feed::of(PARTITIONS, u64::MAX, 0);
-        let mut number = 0;
-        while stopped.recv_timeout(FEED_EVERY) == Err(RecvTimeoutError::Timeout) {
-            writers.iter().try_for_each(|writer| writer.write(&feed, number))?;
-            number += 1;
-        }
-        Ok(())
-    });
-    (stop, feeding)
 }
