@@ -34,11 +34,13 @@ use crate::clocks;
 use crate::expiry;
 use crate::failure::StoreError;
 use crate::filter;
+use crate::handler::Handled;
 use crate::load::keep::keep;
 use crate::load::{Load, controller, reporter};
 use crate::log_limit::LogLimits;
 use crate::metrics::Metrics;
 use crate::mirror::{self, Mirror};
+use crate::outbox::relay;
 use crate::store::postgres::STATEMENT_TIMEOUT;
 use crate::store::{SchemaError, Store};
 use crate::worker::{AheadBytes, End, Flags, Request, Shared, Worker, due};
@@ -153,6 +155,7 @@ impl Consumer {
             strayed: Flags::default(),
             suspects: Arc::default(),
             ahead: AheadBytes::default(),
+            handler: None,
         };
         Self {
             shared: Arc::new(shared),
@@ -173,6 +176,14 @@ impl Consumer {
     /// Mirrors what is parked, too.
     pub fn mirrored(mut self, mirror: Mirror) -> Self {
         self.mirror = Some(mirror);
+        self
+    }
+
+    /// With effects in Rust. What follows from events needs a store whose sinks have the log
+    /// ([`crate::outbox::Sinks::with_log`]).
+    pub fn handled(mut self, handled: &Handled) -> Self {
+        let shared = Arc::get_mut(&mut self.shared).expect("nothing runs yet");
+        shared.handler = Some(handled.clone());
         self
     }
 
@@ -213,6 +224,12 @@ impl Consumer {
                     if let Some(mirror) = self.mirror.take() {
                         tasks.spawn(self.relay(mirror));
                     }
+                    for sink in self.shared.store.sinks().iter() {
+                        let (shared, sink) = (Arc::clone(&self.shared), Arc::clone(sink));
+                        let restarts = shared.metrics.load.restarts.with_label_values(&["sink"]);
+                        let send = move || relay::run(Arc::clone(&shared), Arc::clone(&sink));
+                        tasks.spawn(keep("sink", restarts, send));
+                    }
                 }
                 Some(request) = self.requests.1.recv() => self.answer(request),
                 Some(moves) = self.moves.1.recv() => self.follow_moves(&moves),
@@ -225,6 +242,10 @@ impl Consumer {
         }
         let left: Vec<_> = self.partitions.keys().copied().collect();
         self.drain(&left).await;
+        if self.checked {
+            let deadline = Instant::now() + self.shared.config.drain_timeout;
+            self.shared.store.sinks().finish(deadline).await;
+        }
         if self.leaving { Ok(()) } else { Err(ConsumerError::Expelled) }
     }
 

@@ -7,6 +7,11 @@
 use sqlx::error::DatabaseError;
 use sqlx::postgres::PgDatabaseError;
 
+use crate::handler::Refusal;
+
+/// The code of what a handler refuses.
+pub const HANDLER_CODE: &str = "handler";
+
 /// What to do after a failed statement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failure {
@@ -53,6 +58,12 @@ impl StoreError {
     pub fn timed_out() -> Self {
         let message = "the database did not answer in time".to_owned();
         Self { failure: Failure::Lost, code: None, message }
+    }
+
+    /// A handler refuses an event for its content.
+    pub(crate) fn refused(refusal: Refusal) -> Self {
+        let code = Some(HANDLER_CODE.to_owned());
+        Self { failure: Failure::Data, code, message: refusal.to_string() }
     }
 
     /// The same for a statement that was under way: what ended it may have been what it carried.

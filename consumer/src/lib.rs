@@ -8,10 +8,12 @@
 //! means; [`failure`] what a database error means. [`load`] measures the workers, tells the limits that
 //! follow from it, and makes lower classes give way. [`lookup`] answers what became of an event.
 //! [`dlq`] lets an operator see, redrive and drop what is parked; [`mirror`] copies it to the DLQ topic.
+//! A [`handler`] is the user's own Rust over a batch's fresh events, with state per partition.
+//! What goes elsewhere than the database waits in the [`outbox`], and is sent from there.
 //!
 //! The truth about a partition is its progress row in the [`store`], never the log's own offset.
-//! Nothing in this crate speaks HTTP to producers or writes to the log: the one topic that [`mirror`]
-//! writes is beside it, and nothing here reads it.
+//! Nothing in this crate speaks HTTP to producers or writes to the log: the topics that [`mirror`] and the
+//! [`outbox`] write are beside it, and nothing here reads them.
 
 #[macro_use]
 mod failpoint;
@@ -25,12 +27,14 @@ pub mod dlq;
 mod expiry;
 pub mod failure;
 mod filter;
+pub mod handler;
 pub mod headers;
 pub mod load;
 pub mod log_limit;
 pub mod lookup;
 pub mod metrics;
 pub mod mirror;
+pub mod outbox;
 pub mod projection;
 pub mod recovery;
 pub mod resolution;

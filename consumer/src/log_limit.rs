@@ -45,6 +45,8 @@ pub struct LogLimits {
     pub alarm: LogLimit,
     /// The log cannot be read and is tried again.
     pub unreadable: LogLimit,
+    /// A sink has no room.
+    pub full: LogLimit,
     /// A batch was refused for its content.
     pub refused: LogLimit,
     /// Records were parked.

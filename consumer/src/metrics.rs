@@ -12,6 +12,7 @@ pub use self::ids::IdMetrics;
 use crate::batch::Poison;
 use crate::load::metrics::LoadMetrics;
 use crate::mirror::MirrorMetrics;
+use crate::outbox::metrics::SinkMetrics;
 
 /// The families, built once per process and shared by all workers.
 #[derive(Clone, Debug)]
@@ -68,6 +69,8 @@ pub struct Metrics {
     pub load: LoadMetrics,
     /// The relay's to the DLQ topic.
     pub mirror: MirrorMetrics,
+    /// What goes to sinks.
+    pub sinks: SinkMetrics,
 }
 
 impl Metrics {
@@ -202,6 +205,7 @@ impl Metrics {
             filter: FilterMetrics::new(registry),
             load: LoadMetrics::new(registry),
             mirror: MirrorMetrics::new(registry),
+            sinks: SinkMetrics::new(registry),
         }
     }
 }

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use prometheus::{IntCounterVec, IntGauge};
-use shared::log::{DeadLetter, DeadLetters, Record, Unpublished};
+use shared::log::{Publication, Publisher, Record, Unpublished};
 use shared::metrics::Registry;
 use shared::position::{Class, PartitionId};
 use tracing::warn;
@@ -75,7 +75,7 @@ impl MirrorMetrics {
 /// Where copies go, and what they say of where they come from.
 #[derive(Clone, Debug)]
 pub struct Mirror {
-    letters: DeadLetters,
+    letters: Publisher,
     topics: [String; Class::ALL.len()],
     build: &'static str,
 }
@@ -84,14 +84,14 @@ impl Mirror {
     /// Copies to `letters`; `topics` are the names of the classes' topics, `build` is this program's
     /// version.
     pub fn new(
-        letters: DeadLetters,
+        letters: Publisher,
         topics: [String; Class::ALL.len()],
         build: &'static str,
     ) -> Self {
         Self { letters, topics, build }
     }
 
-    fn letter(&self, row: &Parked, record: &Record) -> DeadLetter {
+    fn letter(&self, row: &Parked, record: &Record) -> Publication {
         let mut headers = record.headers.clone();
         let mut say = |name: &str, text: Option<String>| {
             headers.extend(text.map(|text| (format!("{PREFIX}{name}"), Bytes::from(text))));
@@ -113,7 +113,7 @@ impl Mirror {
         say("epoch", row.epoch.map(|epoch| epoch.to_string()));
         say("parked_at", Some(row.at.rfc3339()));
         say("build", Some(self.build.to_owned()));
-        DeadLetter { key: record.key.clone(), value: record.value.clone(), headers }
+        Publication { key: record.key.clone(), value: record.value.clone(), headers }
     }
 }
 

@@ -9,12 +9,14 @@ pub mod dlq;
 mod fate;
 mod filter;
 mod forgetting;
+pub mod outbox;
 pub mod postgres;
 mod relocation;
 mod schema;
 pub mod sqlite;
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -26,7 +28,9 @@ use shared::position::{Class, Epoch, Offset, Partition, PartitionId};
 use crate::batch::Batch;
 use crate::bucket::{Bucket, Width};
 use crate::failure::{Failure, StoreError};
+use crate::handler::{Handled, Live, Loader};
 use crate::headers;
+use crate::outbox::Sinks;
 use crate::resolution::Stored;
 use crate::retry::{Order, Picked, Retried, Retry, Settlement};
 
@@ -162,6 +166,21 @@ impl Store {
             Self::Postgres(store) => store.with_projections(config).map(Self::Postgres),
             Self::Sqlite(store) => store.with_projections(config).map(Self::Sqlite),
         }
+    }
+
+    /// With an outbox that these sinks empty: what they select becomes a row of it in every
+    /// transaction that applies events.
+    pub fn with_sinks(self, sinks: Sinks) -> Self {
+        let sinks = Arc::new(sinks);
+        match self {
+            Self::Postgres(store) => Self::Postgres(store.with_sinks(sinks)),
+            Self::Sqlite(store) => Self::Sqlite(store.with_sinks(sinks)),
+        }
+    }
+
+    /// The sinks; none unless it was told some.
+    pub fn sinks(&self) -> &Arc<Sinks> {
+        each!(self, store => store.sinks())
     }
 
     /// Brings the schema to this program's version, step by step. Needs the right to make tables.
@@ -360,7 +379,38 @@ impl Store {
     pub async fn apply(&self, batch: &Batch<'_>, now: Millis) -> Result<Applied, StoreError> {
         match self {
             Self::Postgres(store) => store.apply(batch).await,
-            Self::Sqlite(store) => store.apply(batch, now).await,
+            Self::Sqlite(store) => store.apply(batch, now, None).await,
+        }
+    }
+
+    /// The same with what a handler says of the fresh events.
+    pub(crate) async fn apply_with(
+        &self,
+        batch: &Batch<'_>,
+        now: Millis,
+        live: &mut dyn Live,
+    ) -> Result<Applied, StoreError> {
+        match self {
+            Self::Postgres(store) => store.apply_with(batch, live).await,
+            Self::Sqlite(store) => store.apply(batch, now, Some(live)).await,
+        }
+    }
+
+    /// Makes a handler's tables. Needs the right to make tables.
+    pub async fn make_tables(&self, handled: &Handled) -> Result<(), SchemaError> {
+        each!(self, store => store.make_tables(handled).await)
+    }
+
+    /// Loads a handler's state of a partition, after everything that was written under this claim.
+    pub(crate) async fn load(
+        &self,
+        id: PartitionId,
+        epoch: Epoch,
+        loader: &dyn Loader,
+    ) -> Result<Box<dyn Live>, StoreError> {
+        match self {
+            Self::Postgres(store) => store.load(id, epoch, loader).await,
+            Self::Sqlite(store) => store.load(id, loader).await,
         }
     }
 
@@ -433,7 +483,20 @@ impl Store {
     pub async fn retry(&self, retry: &Retry<'_>, now: Millis) -> Result<Retried, StoreError> {
         match self {
             Self::Postgres(store) => store.retry(retry).await,
-            Self::Sqlite(store) => store.retry(retry, now).await,
+            Self::Sqlite(store) => store.retry(retry, now, None).await,
+        }
+    }
+
+    /// The same with what a handler says of those that have their effect.
+    pub(crate) async fn retry_with(
+        &self,
+        retry: &Retry<'_>,
+        now: Millis,
+        live: &mut dyn Live,
+    ) -> Result<Retried, StoreError> {
+        match self {
+            Self::Postgres(store) => store.retry_with(retry, live).await,
+            Self::Sqlite(store) => store.retry(retry, now, Some(live)).await,
         }
     }
 

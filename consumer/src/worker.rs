@@ -17,6 +17,8 @@ mod order;
 mod parked;
 mod replay;
 mod request;
+mod room;
+mod state;
 mod storm;
 mod suspicion;
 mod trial;
@@ -53,6 +55,7 @@ use crate::backoff::Backoff;
 use crate::batch::{Batch, Context, Refusals};
 use crate::bucket::{Bucket, Width};
 use crate::failure::{Failure, StoreError};
+use crate::handler::{Handled, Live};
 use crate::load::{Gauge, Load, batch_records_max};
 use crate::log_limit::LogLimits;
 use crate::metrics::Metrics;
@@ -86,6 +89,8 @@ pub struct Shared {
     pub skew: Skew,
     /// What the workers measure, and what they obey.
     pub load: Load,
+    /// The user's Rust, where there is some.
+    pub handler: Option<Handled>,
     /// Which partitions have a parked record to try.
     pub due: Flags,
     /// Which idle partitions have a row that is not as their writer left it.
@@ -141,6 +146,8 @@ pub struct Worker {
     some_wait: bool,
     /// The claim, while the position has not moved since.
     unmoved: Option<Epoch>,
+    /// The user's Rust with this partition's state, as far as it is loaded.
+    live: Option<Box<dyn Live>>,
 }
 
 impl Worker {
@@ -176,6 +183,7 @@ impl Worker {
             storm: Storm::new(&shared.config),
             some_wait: true,
             unmoved: None,
+            live: None,
             shared,
         }
     }
@@ -211,6 +219,7 @@ impl Worker {
         loop {
             self.heartbeat.beat();
             self.alone = None;
+            self.load_state(claim.epoch).await?;
             if hand.is_empty() {
                 let before = claim.next;
                 claim = self.try_parked(claim, idle).await?;
@@ -256,6 +265,8 @@ impl Worker {
 
             let started = Instant::now();
             self.ensure_buckets(batch).await?;
+            self.make_room(batch).await?;
+            self.load_state(claim.epoch).await?;
             if self.suspicion.is_alone() && self.alone.is_none() {
                 // It waited, and the mark's turn is another's.
                 hand.put_back(decoded, 0);
@@ -274,6 +285,7 @@ impl Worker {
                     failpoint!(Committed, self.id);
                     claim = then;
                     self.storm.add(batch.records(), batch.poisoned().count());
+                    self.shared.store.sinks().wake(&batch.rows);
                     reader.mirror(claim.next);
                     failpoint!(Mirrored, self.id);
                     self.committed(started, batch, applied, reader.end());
@@ -415,8 +427,9 @@ impl Worker {
             failpoint!(Event, each row in &batch.rows => row.event.id);
             let (now, asked) = (self.shared.clock.now(), Instant::now());
             let mut struck = None;
-            match self.watched(self.shared.store.apply(batch, now)).await {
+            match self.apply(batch, now).await {
                 Ok(applied) if applied.owned => {
+                    self.keep_state();
                     self.backoff.reset();
                     self.gauge.answered(asked.elapsed());
                     return Ok(Verdict::Committed(Some(applied)));
@@ -439,6 +452,7 @@ impl Worker {
             let row = self.stored().await?;
             match resolve(batch.epoch, batch.expected, batch.target, row) {
                 Resolution::Committed => {
+                    self.keep_state();
                     self.shared.metrics.unknown_commits.inc();
                     self.backoff.reset();
                     self.gauge.answered(asked.elapsed());

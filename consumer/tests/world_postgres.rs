@@ -12,14 +12,16 @@ mod stray;
 mod suite;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use consumer::Store;
+use consumer::failure::StoreError;
+use consumer::handler::{Effects, Fresh, Handled, Handler, Refusal, Session};
 use consumer::store::PostgresStore;
 use shared::clock::Clock;
 use shared::config::{OnPoison, PostgresConfig};
-use shared::position::Offset;
+use shared::position::{Offset, PartitionId};
 use shared::{Process, Shutdown};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -423,4 +425,43 @@ async fn every_session_has_an_end_of_its_statements() {
     check("0", "25s").await;
     check("10min", "25s").await;
     check("700ms", "700ms").await;
+}
+
+/// A handler that falls silent in its first batch, for longer than the server lets it: 1 while it is, 2
+/// afterwards.
+#[derive(Debug)]
+struct Silent(Arc<AtomicU32>);
+
+impl Handler for Silent {
+    type State = ();
+
+    async fn load(&self, _: PartitionId, _: Session<'_>) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn handle(&self, _: &mut (), _: &[Fresh<'_>]) -> Result<Effects, Refusal> {
+        if self.0.compare_exchange(0, 1, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
+            std::thread::sleep(Duration::from_secs(20));
+            self.0.store(2, Ordering::SeqCst);
+        }
+        Ok(Effects::default())
+    }
+}
+
+/// The lock of a process that is paused between its statements ends with the server's patience: the next
+/// owner's claim does not wait for the process to wake.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_paused_handler_holds_its_lock_for_a_while_only() {
+    let mut bench = Bench::new(Base::postgres().await).await;
+    let silent = Arc::new(AtomicU32::new(0));
+    bench.handled = Some(Handled::by(Silent(Arc::clone(&silent))));
+    bench.events(FIRST, "a", 3);
+    let running = bench.start().await;
+    bench.until("it is silent", async || silent.load(Ordering::SeqCst) == 1).await;
+    let claim = bench.base.store().await.claim(FIRST, "successor", 0).await.expect("an answer");
+    assert_eq!(silent.load(Ordering::SeqCst), 1, "the claim came through while it was silent");
+    assert_eq!(claim.expect("a row").stored.next, Offset(0), "nothing of its batch is there");
+    bench.until("it is fenced", async || running.metric("shock_consumer_fenced_total") == 1).await;
+    assert_eq!(bench.count(EVENTS).await, 0);
+    running.stop().await;
 }

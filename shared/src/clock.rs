@@ -18,6 +18,12 @@ impl Millis {
     pub fn parse_rfc3339(text: &str) -> Option<Self> {
         text.parse().ok().map(|time: jiff::Timestamp| Self(time.as_millisecond()))
     }
+
+    /// What a date in a header of HTTP says (RFC 9110, 5.6.7, the one form that is still written).
+    pub fn parse_http_date(text: &str) -> Option<Self> {
+        let time = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok()?;
+        Some(Self(time.as_millisecond()))
+    }
 }
 
 /// Where the time of day comes from.

@@ -19,6 +19,7 @@ mod reference;
 mod relations;
 pub mod reload;
 mod settings;
+mod sink;
 mod summary;
 #[cfg(test)]
 mod tests;
@@ -46,6 +47,7 @@ pub use self::reference::{Explanation, explain, reference_markdown};
 pub use self::relations::{OUTAGE_BUDGET_MS, RECORD_OVERHEAD_BYTES_MAX, REQUEST_MARGIN_MS};
 use self::settings::InEffect;
 pub use self::settings::{Insecure, Purpose, Sources};
+pub use self::sink::{LOG_SINK, SinkConfig, SinkOrder, SinkTarget, WebhookConfig};
 pub use self::watch::{Files, Watch};
 use crate::log::kafka::KafkaConfig;
 use crate::route::{ClassRule, Router};
@@ -66,6 +68,8 @@ pub struct Config {
     pub consumer: ConsumerConfig,
     /// What the user's own SQL makes of the events.
     pub projections: ProjectionsConfig,
+    /// Where events go besides the database. Only where events are applied or all is checked.
+    pub sinks: Vec<SinkConfig>,
     /// Where `/metrics`, `/livez`, `/readyz` and the look-ups are served.
     pub admin_listen: SocketAddr,
 }

@@ -1,23 +1,23 @@
 //! The log between ingress and consumer: Apache Kafka, the embedded log, or memory.
 //!
 //! [`Log`] is the writing side, [`Subscription`] and [`Reader`] the reading side, [`Scanner`] looks
-//! without consuming; [`DeadLetters`] writes a topic beside it. A record is *in the log* when its [`Ticket`] was settled with a position, not
+//! without consuming; [`Publisher`] writes a topic beside it. A record is *in the log* when its [`Ticket`] was settled with a position, not
 //! before: Kafka's acknowledgement by all in-sync replicas, or an fsync of the embedded log. No side
 //! of this module retries an append: the producer of the event does, with the same id.
 
 mod acks;
-mod dead_letters;
 pub mod embedded;
 mod end;
 pub mod kafka;
 pub mod memory;
+mod publisher;
 mod reading;
 
 use bytes::Bytes;
 
 pub use self::acks::{Acks, AcksPool, AppendError, Outcome, Ticket};
-pub use self::dead_letters::{DeadLetter, DeadLetters, Unpublished};
 pub use self::end::LogEnd;
+pub use self::publisher::{Publication, Publisher, Unpublished};
 pub use self::reading::{Change, Drained, ReadBounds, ReadError, Reader, Scanner, Subscription};
 use crate::clock::Millis;
 use crate::position::{PartitionId, Position};

@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use consumer::bucket::Width;
 use consumer::dlq::{self, Dlq};
+use consumer::handler::Handled;
 use consumer::mirror::Mirror;
+use consumer::outbox::Sinks;
 use consumer::store::SchemaError;
 use consumer::{Consumer, Lookup, Recovery, Store, lookup, recovery};
 use shared::config::{Backend, Config, Loaded, Purpose, Sources};
-use shared::log::kafka::{DeadLetterTopic, Group, KafkaConfig};
-use shared::log::{DeadLetters, Scanner, Subscription, kafka};
+use shared::log::kafka::{Group, KafkaConfig, Producer, TopicPublisher};
+use shared::log::{Log, Publisher, Scanner, Subscription, kafka};
 use shared::position::Class;
 use shared::{Process, Shutdown, admin, plane};
 
@@ -22,13 +24,13 @@ use crate::{output, port, process, reload, runtime, settings, signal};
 const CHECK_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Runs until a signal.
-pub fn run(options: &ConfigOptions) -> anyhow::Result<()> {
+pub fn run(options: &ConfigOptions, handled: Option<&Handled>) -> anyhow::Result<()> {
     let sources = settings::sources(options);
     let loaded = settings::load_to_follow(&sources, Purpose::Consumer)?;
-    runtime::block_on(serve(loaded, sources))
+    runtime::block_on(serve(loaded, sources, handled.cloned()))
 }
 
-async fn serve(loaded: Loaded, sources: Sources) -> anyhow::Result<()> {
+async fn serve(loaded: Loaded, sources: Sources, handled: Option<Handled>) -> anyhow::Result<()> {
     let config = loaded.config.clone();
     let Backend::Cluster { kafka, .. } = &config.backend else {
         return Err(End::Config(
@@ -36,7 +38,7 @@ async fn serve(loaded: Loaded, sources: Sources) -> anyhow::Result<()> {
         )
         .into());
     };
-    let store = open(&config).await?;
+    let store = open(&config).await?.with_sinks(sinks(&config, kafka, handled.is_some())?);
     let shutdown = signal::shutdown()?;
     let process = process::on_kafka(&config.consumer.instance, kafka)?;
     let Process { registry, health, .. } = process.clone();
@@ -57,6 +59,10 @@ async fn serve(loaded: Loaded, sources: Sources) -> anyhow::Result<()> {
         config.router.clone(),
         &process,
     );
+    let consumer = match &handled {
+        Some(handled) => consumer.handled(handled),
+        None => consumer,
+    };
     let consumer = match config.consumer.dlq_mirror {
         true => consumer.mirrored(mirror(kafka)?),
         false => consumer,
@@ -94,11 +100,21 @@ async fn open(config: &Config) -> anyhow::Result<Store> {
     }
 }
 
+/// Where events go besides the database; with a handler also back into the log.
+fn sinks(config: &Config, kafka: &KafkaConfig, handles: bool) -> anyhow::Result<Sinks> {
+    let sinks = Sinks::connect(&config.sinks, Some(kafka))?;
+    if !handles {
+        return Ok(sinks);
+    }
+    let producer = Producer::start(kafka)?;
+    Ok(sinks.with_log(Log::Kafka(producer), config.router.clone()))
+}
+
 /// Where parked records are copied to.
 fn mirror(kafka: &KafkaConfig) -> anyhow::Result<Mirror> {
-    let topic = DeadLetterTopic::start(kafka)?;
+    let topic = TopicPublisher::dead_letters(kafka)?;
     let topics = Class::ALL.map(|class| kafka.topic(class));
-    Ok(Mirror::new(DeadLetters::Kafka(topic), topics, env!("CARGO_PKG_VERSION")))
+    Ok(Mirror::new(Publisher::Kafka(topic), topics, env!("CARGO_PKG_VERSION")))
 }
 
 /// The sources that a look-up by id tries when none is named.

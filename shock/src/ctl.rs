@@ -13,14 +13,16 @@ mod span;
 mod table;
 mod topics;
 
+use consumer::handler::Handled;
+
 pub use self::span::seconds;
 use crate::cli::CtlCommand;
 
 /// Runs one control command.
-pub fn run(command: CtlCommand) -> anyhow::Result<()> {
+pub fn run(command: CtlCommand, handled: Option<&Handled>) -> anyhow::Result<()> {
     match command {
         CtlCommand::Topics(command) => topics::run(&command),
-        CtlCommand::Migrate(options) => migrate::run(&options),
+        CtlCommand::Migrate(options) => migrate::run(&options, handled),
         CtlCommand::Events(command) => events::run(command),
         CtlCommand::Dlq(command) => dlq::run(*command),
         CtlCommand::Key(command) => key::run(&command),

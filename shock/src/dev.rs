@@ -12,6 +12,8 @@ use std::sync::Arc;
 
 use consumer::bucket::Width;
 use consumer::dlq::{self, Dlq};
+use consumer::handler::Handled;
+use consumer::outbox::Sinks;
 use consumer::store::SchemaError;
 use consumer::{Consumer, Lookup, Recovery, Store, lookup, recovery};
 use ingress::Ingress;
@@ -31,7 +33,7 @@ use crate::exit::End;
 use crate::{output, port, process, reload, runtime, settings, signal};
 
 /// Runs until a signal.
-pub fn run(options: &DevOptions) -> anyhow::Result<()> {
+pub fn run(options: &DevOptions, handled: Option<&Handled>) -> anyhow::Result<()> {
     let mut sources = settings::sources(&options.settings);
     sources.backend = Some("embedded");
     sources.data_dir.clone_from(&options.data_dir);
@@ -40,10 +42,10 @@ pub fn run(options: &DevOptions) -> anyhow::Result<()> {
         sources.flags.extend(value.map(|address| format!("{key}={address}")));
     }
     let loaded = settings::load_to_follow(&sources, Purpose::Dev)?;
-    runtime::block_on(serve(loaded, sources))
+    runtime::block_on(serve(loaded, sources, handled.cloned()))
 }
 
-async fn serve(loaded: Loaded, sources: Sources) -> anyhow::Result<()> {
+async fn serve(loaded: Loaded, sources: Sources, handled: Option<Handled>) -> anyhow::Result<()> {
     let mut config = loaded.config.clone();
     let Backend::Embedded(embedded) = config.backend.clone() else {
         return Err(End::Config("shock dev runs on the embedded log".to_owned()).into());
@@ -57,7 +59,7 @@ async fn serve(loaded: Loaded, sources: Sources) -> anyhow::Result<()> {
     let shutdown = signal::shutdown()?;
     let process = process::in_directory(&embedded.data_dir)?;
     let Process { registry, health, .. } = process.clone();
-    let (store, log) = open(&config, &embedded, directory).await?;
+    let (store, log) = open(&config, &embedded, directory, handled.as_ref()).await?;
     let admin = port::admin(config.admin_listen).await?;
     let ingress =
         Ingress::bind(&config.ingress, config.router.clone(), Log::Embedded(log.clone()), &process)
@@ -69,6 +71,10 @@ async fn serve(loaded: Loaded, sources: Sources) -> anyhow::Result<()> {
         config.router.clone(),
         &process,
     );
+    let consumer = match &handled {
+        Some(handled) => consumer.handled(handled),
+        None => consumer,
+    };
     let status = follow(loaded, sources, (&ingress, &consumer), &key, &registry)?;
     let parked = Dlq::new(store.clone(), process.clock.clone());
     let scanner = Arc::new(Scanner::Embedded(log));
@@ -128,6 +134,7 @@ async fn open(
     config: &Config,
     embedded: &EmbeddedConfig,
     directory: DataDirectory,
+    handled: Option<&Handled>,
 ) -> anyhow::Result<(Store, EmbeddedLog)> {
     let unavailable = |error: String| End::Unavailable(error);
     let store = Store::connect(&config.backend, &config.consumer.pipeline)
@@ -139,6 +146,9 @@ async fn open(
     };
     let store = store.with_projections(&config.projections).map_err(told)?;
     store.migrate().await.map_err(told)?;
+    if let Some(handled) = handled {
+        store.make_tables(handled).await.map_err(told)?;
+    }
     store.check().await.map_err(told)?;
     let positions: BTreeMap<_, _> = store
         .positions()
@@ -150,7 +160,13 @@ async fn open(
     let ids = config.router.ids().collect();
     let log = EmbeddedLog::open(directory, embedded, ids, &positions, Clock::System)
         .map_err(|error| unavailable(error.to_string()))?;
-    Ok((store, log))
+    let sinks =
+        Sinks::connect(&config.sinks, None).map_err(|error| unavailable(error.to_string()))?;
+    let sinks = match handled {
+        Some(_) => sinks.with_log(Log::Embedded(log.clone()), config.router.clone()),
+        None => sinks,
+    };
+    Ok((store.with_sinks(sinks), log))
 }
 
 fn welcome(

@@ -118,7 +118,7 @@ impl LoadMetrics {
             ),
             restarts: registry.counters(
                 "shock_consumer_control_restarts_total",
-                "Tasks beside the writers (control loop, forgetting of ids, parked records, mirror) that died \
+                "Tasks beside the writers (control loop, forgetting of ids, parked records, mirror, sinks) that died \
                  and were started again. Consumption goes on.",
                 &["task"],
             ),

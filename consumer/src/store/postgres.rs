@@ -3,14 +3,16 @@
 //! Never `begin … commit` from here: a process that is paused between the two would hold the
 //! progress row's lock, and its successor could not claim. Table names carry the schema, so that a
 //! pooler in transaction mode needs no session state. The role that runs this needs select, insert
-//! and update on the tables (of `audit` no update, of `sealed_buckets` neither), delete on `parked`, and
-//! execute on the functions that make, seal and drop buckets; [`PostgresStore::grant`] gives exactly that.
+//! and update on the tables (of `audit` no update, of `sealed_buckets` neither), delete on `parked` and
+//! `outbox`, and execute on the functions that make, seal and drop buckets; [`PostgresStore::grant`] gives exactly that.
 
 mod columns;
 mod dlq;
 mod expiry;
 mod filter;
+mod handler;
 mod lease;
+mod outbox;
 mod parked;
 mod projections;
 mod relocation;
@@ -29,7 +31,7 @@ use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, PgRow};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Postgres, Row as _};
 
-use self::columns::{EventColumns, ParkedColumns};
+use self::columns::{EventColumns, OutboxColumns, ParkedColumns};
 use self::filter::{FilterColumns, Filters};
 use self::lease::Lease;
 use self::statements::Statements;
@@ -41,6 +43,7 @@ use super::{
 use crate::batch::Batch;
 use crate::bucket::Bucket;
 use crate::failure::StoreError;
+use crate::outbox::Sinks;
 use crate::projection::{Dialect, Projections};
 use crate::resolution::Stored;
 
@@ -76,6 +79,7 @@ pub struct PostgresStore {
     sql: Arc<Statements>,
     projections: Arc<Projections>,
     filters: Arc<Filters>,
+    sinks: Arc<Sinks>,
 }
 
 impl PostgresStore {
@@ -101,8 +105,16 @@ impl PostgresStore {
         let schema = format!("\"shock_{pipeline}\"");
         let sql = Arc::new(Statements::of(&schema));
         let options = Arc::new(options);
-        let (projections, filters) = (Arc::default(), Arc::default());
-        Ok(Self { pipeline: pipeline.to_owned(), schema, pool, options, sql, projections, filters })
+        Ok(Self {
+            pipeline: pipeline.to_owned(),
+            schema,
+            pool,
+            options,
+            sql,
+            projections: Arc::default(),
+            filters: Arc::default(),
+            sinks: Arc::default(),
+        })
     }
 
     /// With the user's SQL in every statement that applies events.
@@ -110,10 +122,25 @@ impl PostgresStore {
         mut self,
         config: &ProjectionsConfig,
     ) -> Result<Self, SchemaError> {
-        let projections = Projections::of(config, Dialect::Postgres)?;
-        self.sql = Arc::new(Statements::of(&self.schema).with(&self.schema, &projections));
-        self.projections = Arc::new(projections);
+        self.projections = Arc::new(Projections::of(config, Dialect::Postgres)?);
+        self.sql = Arc::new(self.statements_anew());
         Ok(self)
+    }
+
+    /// With an outbox that these sinks empty.
+    pub(super) fn with_sinks(mut self, sinks: Arc<Sinks>) -> Self {
+        self.sinks = sinks;
+        self.sql = Arc::new(self.statements_anew());
+        self
+    }
+
+    pub(super) fn sinks(&self) -> &Arc<Sinks> {
+        &self.sinks
+    }
+
+    fn statements_anew(&self) -> Statements {
+        let has_sinks = !self.sinks.is_empty();
+        Statements::of(&self.schema).with(&self.schema, &self.projections, has_sinks)
     }
 
     pub(super) fn pipeline(&self) -> &str {
@@ -153,7 +180,7 @@ impl PostgresStore {
         let sql = format!(
             "grant usage on schema {schema} to {role}; \
              grant select, insert, update on all tables in schema {schema} to {role}; \
-             grant delete on {schema}.parked to {role}; \
+             grant delete on {schema}.parked, {schema}.outbox to {role}; \
              revoke update on {schema}.audit from {role}; \
              revoke insert, update on {schema}.sealed_buckets from {role}; \
              grant execute on function {schema}.shock_ensure_buckets, {schema}.shock_drop_buckets, \
@@ -331,19 +358,7 @@ impl PostgresStore {
             Err(error) => return Err(self.blame(batch.rows.iter(), error).await),
             Ok(row) => row,
         };
-        let count = |name| row.try_get::<i64, _>(name).map(i64::unsigned_abs);
-        Ok(Applied {
-            owned: row.try_get("owned")?,
-            fresh: count("fresh")?,
-            parked: count("parked")?,
-            conflicts: count("conflicts")?,
-            filtered: Filtered {
-                asked,
-                positive,
-                false_positive: positive.saturating_sub(count("met")?),
-                spared: count("spared")?,
-            },
-        })
+        applied(&row, asked, positive)
     }
 
     /// The plan of the batch statement, as `explain` prints it: line by line.
@@ -373,7 +388,8 @@ impl PostgresStore {
             .bind(batch.target.0)
             .bind(batch.record_timestamp.map(|at| at.0));
         let query = EventColumns::of(&batch.rows).bind(query);
-        filter.bind(ParkedColumns::of(&batch.parked).bind(query))
+        let query = filter.bind(ParkedColumns::of(&batch.parked).bind(query));
+        OutboxColumns::of(&self.sinks, &batch.rows).bind(query)
     }
 
     pub(super) async fn applied(
@@ -441,6 +457,23 @@ impl PostgresStore {
     pub(super) async fn close(&self) {
         self.pool.close().await;
     }
+}
+
+/// What the batch statement did; so many rows were asked about in the filters, so many passed them.
+fn applied(row: &PgRow, asked: u64, positive: u64) -> Result<Applied, StoreError> {
+    let count = |name| row.try_get::<i64, _>(name).map(i64::unsigned_abs);
+    Ok(Applied {
+        owned: row.try_get("owned")?,
+        fresh: count("fresh")?,
+        parked: count("parked")?,
+        conflicts: count("conflicts")?,
+        filtered: Filtered {
+            asked,
+            positive,
+            false_positive: positive.saturating_sub(count("met")?),
+            spared: count("spared")?,
+        },
+    })
 }
 
 fn stored(row: &PgRow) -> Result<Stored, StoreError> {

@@ -5,6 +5,8 @@
 
 mod dlq;
 mod expiry;
+mod handler;
+mod outbox;
 mod parked;
 mod projections;
 mod relocation;
@@ -35,7 +37,9 @@ use super::{
 };
 use crate::batch::{Batch, ParkedRow, Row};
 use crate::failure::StoreError;
+use crate::handler::Live;
 use crate::headers;
+use crate::outbox::Sinks;
 use crate::projection::{Dialect, Projections};
 use crate::resolution::Stored;
 
@@ -52,6 +56,7 @@ pub struct SqliteStore {
     writer: SqlitePool,
     readers: SqlitePool,
     projections: Arc<Projections>,
+    sinks: Arc<Sinks>,
 }
 
 impl SqliteStore {
@@ -81,8 +86,8 @@ impl SqliteStore {
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS_MAX)
             .connect_lazy_with(options.read_only(true));
-        let projections = Arc::default();
-        Ok(Self { pipeline: pipeline.to_owned(), writer, readers, projections })
+        let (projections, sinks) = (Arc::default(), Arc::default());
+        Ok(Self { pipeline: pipeline.to_owned(), writer, readers, projections, sinks })
     }
 
     /// With the user's SQL in every transaction that applies events.
@@ -92,6 +97,16 @@ impl SqliteStore {
     ) -> Result<Self, SchemaError> {
         self.projections = Arc::new(Projections::of(config, Dialect::Sqlite)?);
         Ok(self)
+    }
+
+    /// With an outbox that these sinks empty.
+    pub(super) fn with_sinks(mut self, sinks: Arc<Sinks>) -> Self {
+        self.sinks = sinks;
+        self
+    }
+
+    pub(super) fn sinks(&self) -> &Arc<Sinks> {
+        &self.sinks
     }
 
     pub(super) fn pipeline(&self) -> &str {
@@ -238,9 +253,10 @@ impl SqliteStore {
         &self,
         batch: &Batch<'_>,
         now: Millis,
+        live: Option<&mut dyn Live>,
     ) -> Result<Applied, StoreError> {
         let mut transaction = self.writer.begin_with("begin immediate").await?;
-        let applied = self.written(&mut transaction, batch, now).await?;
+        let applied = self.written(&mut transaction, batch, now, live).await?;
         transaction.commit().await?;
         Ok(applied)
     }
@@ -248,7 +264,7 @@ impl SqliteStore {
     /// Whether a batch passes: all of it is written, and nothing of it stays.
     pub(super) async fn passes(&self, batch: &Batch<'_>, now: Millis) -> Result<bool, StoreError> {
         let mut transaction = self.writer.begin_with("begin immediate").await?;
-        let applied = self.written(&mut transaction, batch, now).await?;
+        let applied = self.written(&mut transaction, batch, now, None).await?;
         transaction.rollback().await?;
         Ok(applied.owned)
     }
@@ -258,6 +274,7 @@ impl SqliteStore {
         transaction: &mut SqliteConnection,
         batch: &Batch<'_>,
         now: Millis,
+        live: Option<&mut dyn Live>,
     ) -> Result<Applied, StoreError> {
         let fenced = sqlx::query(FENCE)
             .bind(batch.id.class as i64)
@@ -274,7 +291,13 @@ impl SqliteStore {
         }
         let mut applied = Applied { owned: true, ..Applied::default() };
         if !batch.rows.is_empty() {
-            applied.fresh = self.effects(transaction, &batch.rows, batch.id, now).await?;
+            let fresh = self.effects(transaction, &batch.rows, batch.id, now).await?;
+            applied.fresh = fresh.len() as u64;
+            if let Some(live) = live {
+                let is_fresh = |row: &&Row<'_>| fresh.contains(&row.record.position.offset.0);
+                let rows: Vec<&Row<'_>> = batch.rows.iter().filter(is_fresh).collect();
+                handler::run(transaction, &rows, live, now).await?;
+            }
             if applied.fresh < batch.rows.len() as u64 {
                 let ids = json!(batch.rows.iter().map(id_json).collect::<Vec<_>>());
                 let conflicts: i64 = sqlx::query_scalar(COUNT_CONFLICTS)

@@ -42,6 +42,8 @@ impl Worker {
                     self.backoff.reset();
                     self.suspicion = Suspicion::of(unfinished, self.records_max);
                     self.unmoved = Some(claim.epoch);
+                    // What was loaded under another claim says nothing under this one.
+                    self.live = None;
                     self.gauge.claimed(claim.epoch, claim.next);
                     // An older copy of the database may lack tables this worker once made.
                     self.buckets.clear();

@@ -178,13 +178,17 @@ impl Worker {
         if candidates.is_empty() {
             return Try::Done;
         }
+        if self.live.is_none() && self.shared.handler.is_some() {
+            // An earlier try has lost it.
+            return Try::Prevented;
+        }
         let now = self.shared.clock.now();
         let buckets = candidates.iter().map(|candidate| candidate.row.bucket);
         let tried = match self.make_buckets(buckets).await {
             Ok(()) => {
                 failpoint!(Retrying, self.id);
                 let retry = Retry { id: self.id, epoch, candidates };
-                self.watched(self.shared.store.retry(&retry, now)).await
+                self.retry(&retry, now).await
             }
             Err(error) => Err(error),
         };

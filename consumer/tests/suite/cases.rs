@@ -16,9 +16,11 @@ use super::base::Base;
 pub use super::deaths::*;
 pub use super::dlq::*;
 pub use super::failures::*;
+pub use super::handlers::*;
 pub use super::ids::*;
 pub use super::load::*;
 pub use super::order::*;
+pub use super::outbox::*;
 pub use super::ownership::*;
 pub use super::projections::*;
 pub use super::recovery::*;
@@ -422,6 +424,21 @@ macro_rules! all_cases {
             what_is_dropped_or_dead_is_not_waited_for
             what_waits_is_no_storm_and_goes_on_where_order_is_given_up
             order_holds_whatever_is_refused_and_redriven
+            what_has_its_effect_is_sent_once_and_signed
+            what_fails_is_tried_again_and_not_overtaken
+            a_receiver_that_died_gets_what_waited
+            what_a_receiver_refuses_is_dead_and_stays
+            refusals_without_end_are_no_deaths
+            a_receiver_that_asks_for_a_pause_gets_it
+            a_full_sink_makes_its_writers_wait_and_loses_nothing
+            only_what_is_applied_is_sent
+            a_crash_at_any_step_loses_no_delivery
+            a_topic_gets_them_in_order_and_named
+            a_ledger_adds_up_whatever_is_repeated
+            a_refused_statement_takes_the_state_back
+            a_ledger_survives_a_crash_at_any_step
+            a_saga_pays_or_gives_back
+            a_saga_survives_a_crash_at_any_step
             on_poison_halt_stops_before_the_record
             a_storm_halts_its_partition_and_empties_no_topic
         }

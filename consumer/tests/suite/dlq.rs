@@ -3,8 +3,8 @@
 use consumer::dlq::{Action, Ask, Dlq, DlqError, Done, Filter};
 use consumer::mirror::Mirror;
 use shared::clock::Millis;
-use shared::log::memory::DeadLetterMemory;
-use shared::log::{DeadLetter, DeadLetters, Unpublished};
+use shared::log::memory::PublisherMemory;
+use shared::log::{Publication, Publisher, Unpublished};
 use shared::{Process, Shutdown};
 
 use super::base::Base;
@@ -201,10 +201,10 @@ struct Mirroring {
 }
 
 impl Mirroring {
-    async fn start(bench: &Bench, letters: &DeadLetterMemory) -> Self {
+    async fn start(bench: &Bench, letters: &PublisherMemory) -> Self {
         let process = Process::alone(bench.clock.clone());
         let topics = ["e.control", "e.transactional", "e.telemetry"].map(str::to_owned);
-        let mirror = Mirror::new(DeadLetters::Memory(letters.clone()), topics, "1.2.3");
+        let mirror = Mirror::new(Publisher::Memory(letters.clone()), topics, "1.2.3");
         let consumer = bench.consumer(bench.base.store().await, &process).mirrored(mirror);
         let shutdown = Shutdown::new();
         let task = tokio::spawn(consumer.run(shutdown.clone()));
@@ -217,21 +217,21 @@ impl Mirroring {
     }
 }
 
-fn header<'l>(letter: &'l DeadLetter, name: &str) -> Option<&'l str> {
+fn header<'l>(letter: &'l Publication, name: &str) -> Option<&'l str> {
     let found = letter.headers.iter().find(|(key, _)| key == name)?;
     std::str::from_utf8(&found.1).ok()
 }
 
 pub async fn what_is_parked_is_mirrored_once_for_each_state(base: Base) {
     let (bench, dlq) = parked(base).await;
-    let letters = DeadLetterMemory::default();
+    let letters = PublisherMemory::default();
     // Away at first, and one that the topic never takes.
     let away = Unpublished::Unavailable("a test".to_owned());
     letters.script(vec![away; 5]);
     letters.script([Unpublished::TooLarge]);
     let mirroring = Mirroring::start(&bench, &letters).await;
-    bench.until("the copies are there", async || letters.letters().len() == 4).await;
-    let told = letters.letters();
+    bench.until("the copies are there", async || letters.published().len() == 4).await;
+    let told = letters.published();
     let offsets: Vec<_> = told.iter().map(|one| header(one, "dlq_offset")).collect();
     assert_eq!(offsets, [Some("2"), Some("3"), Some("0"), Some("1")]);
     let first = &told[0];
@@ -259,8 +259,8 @@ pub async fn what_is_parked_is_mirrored_once_for_each_state(base: Base) {
     bench.until("all are noted", async || bench.count(noted).await == 5).await;
 
     dlq.act(Action::Drop, ask(r#"{"id":"bad-3"}"#)).await.expect("it is done");
-    bench.until("its new state is told", async || letters.letters().len() == 5).await;
-    let last = letters.letters().pop().expect("there are five");
+    bench.until("its new state is told", async || letters.published().len() == 5).await;
+    let last = letters.published().pop().expect("there are five");
     assert_eq!(
         (header(&last, "dlq_id"), header(&last, "dlq_state")),
         (Some("bad-3"), Some("dropped"))
@@ -271,7 +271,7 @@ pub async fn what_is_parked_is_mirrored_once_for_each_state(base: Base) {
     bench.clock.advance(1_000);
     let next = Mirroring::start(&bench, &letters).await;
     bench.append(FIRST, Millis(NOON.0), "acme", "[]");
-    bench.until("the new one is told", async || letters.letters().len() == 6).await;
+    bench.until("the new one is told", async || letters.published().len() == 6).await;
     next.stop().await;
-    assert_eq!(letters.letters().len(), 6);
+    assert_eq!(letters.published().len(), 6);
 }

@@ -9,20 +9,25 @@ pub mod cases;
 mod deaths;
 mod dlq;
 mod failures;
+pub mod handlers;
 mod ids;
 mod load;
 mod order;
+mod outbox;
 mod ownership;
 pub mod projections;
+mod receiver;
 mod recovery;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use consumer::handler::Handled;
+use consumer::outbox::Sinks;
 use consumer::store::SchemaError;
 use consumer::{Consumer, ConsumerError, Store};
 use shared::clock::{Clock, Millis};
-use shared::config::{ConsumerConfig, ControlConfig, OnPoison, ProjectionsConfig};
+use shared::config::{ConsumerConfig, ControlConfig, OnPoison, ProjectionsConfig, SinkConfig};
 use shared::health::Health;
 use shared::log::memory::MemoryLog;
 use shared::log::{Acks, NewRecord, Subscription};
@@ -54,6 +59,8 @@ pub struct Bench {
     pub clock: Clock,
     pub config: ConsumerConfig,
     pub projections: ProjectionsConfig,
+    pub sinks: Vec<SinkConfig>,
+    pub handled: Option<Handled>,
 }
 
 /// A consumer that runs.
@@ -97,12 +104,20 @@ impl Bench {
                 control: ControlConfig::default(),
             },
             projections: ProjectionsConfig::default(),
+            sinks: Vec::new(),
+            handled: None,
         }
     }
 
-    /// A store handle of its own, with the projections.
+    /// A store handle of its own, with the projections and the sinks.
     pub async fn store(&self) -> Result<Store, SchemaError> {
-        self.base.store().await.with_projections(&self.projections)
+        let store = self.base.store().await.with_projections(&self.projections)?;
+        let sinks = Sinks::connect(&self.sinks, None).expect("webhooks only");
+        let log = || shared::log::Log::Memory(self.log.clone());
+        Ok(store.with_sinks(match &self.handled {
+            Some(_) => sinks.with_log(log(), Self::router()),
+            None => sinks,
+        }))
     }
 
     /// Makes the tables of the projections.
@@ -116,7 +131,11 @@ impl Bench {
 
     pub fn consumer(&self, store: Store, process: &Process) -> Consumer {
         let subscription = Subscription::Memory(self.log.subscribe());
-        Consumer::new(&self.config, store, subscription, Self::router(), process)
+        let consumer = Consumer::new(&self.config, store, subscription, Self::router(), process);
+        match &self.handled {
+            Some(handled) => consumer.handled(handled),
+            None => consumer,
+        }
     }
 
     /// Starts a consumer with a store handle of its own.

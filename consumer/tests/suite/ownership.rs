@@ -81,6 +81,7 @@ pub async fn a_stopped_worker_claims_nothing(base: Base) {
         strayed: Flags::default(),
         suspects: Arc::default(),
         ahead: AheadBytes::default(),
+        handler: None,
     };
     let (_stop, stopped) = watch::channel(true);
     let (requests, _asked) = mpsc::channel(1);

@@ -39,6 +39,7 @@ pub(super) fn config(settings: &mut Settings, sources: &Sources, purpose: Purpos
         ingress: ingress(settings, sources, purpose, control.clone()),
         consumer: consumer(settings, sources, control),
         projections: entries::projections(settings, purpose, &backend),
+        sinks: entries::sinks(settings, sources, purpose, &backend),
         admin_listen: address(settings, "admin.listen"),
         backend,
     };
@@ -131,7 +132,7 @@ fn postgres(settings: &mut Settings, purpose: Purpose) -> PostgresConfig {
     let connections_max = integer(settings, "postgres.connections_max");
     let file = path(settings, "postgres.url_file");
     let url = text(settings, "postgres.url");
-    let needed = matches!(purpose, Purpose::Consumer | Purpose::Check);
+    let needed = matches!(purpose, Purpose::Consumer | Purpose::Operate | Purpose::Check);
     let faulty = settings.is_faulty("postgres.url") || settings.is_faulty("postgres.url_file");
     let url = match (url, file) {
         (Some(_), Some(_)) => {

@@ -4,11 +4,13 @@
 
 mod projections;
 mod signature;
+mod sinks;
 mod writers;
 
 use std::path::Path;
 
 pub(super) use self::projections::projections;
+pub(super) use self::sinks::sinks;
 pub(super) use self::writers::{certificates, keys};
 use super::build::{mode, path, text};
 use super::settings::Settings;

@@ -77,7 +77,7 @@ fn is_embedded(settings: &Settings) -> bool {
 
 fn listeners(settings: &mut Settings, config: &Config, purpose: Purpose) {
     let (ingress, admin) = (config.ingress.listen, config.admin_listen);
-    let both = !matches!(purpose, Purpose::Consumer | Purpose::Topics);
+    let both = !matches!(purpose, Purpose::Consumer | Purpose::Operate | Purpose::Topics);
     let same_ip =
         ingress.ip() == admin.ip() || ingress.ip().is_unspecified() || admin.ip().is_unspecified();
     let clash = both && ingress.port() != 0 && ingress.port() == admin.port() && same_ip;

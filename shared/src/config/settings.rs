@@ -79,6 +79,8 @@ pub enum Purpose {
     /// The applying side and the look-ups: the database. Keys are left out and the sources'
     /// secrets are empty: this process serves no producer.
     Consumer,
+    /// A command on the database and the log: as [`Purpose::Consumer`], without the sinks and their secrets.
+    Operate,
     /// Only the log's topics: neither keys nor secrets nor a database.
     Topics,
     /// All of it.
@@ -376,8 +378,10 @@ fn unknown_hint(path: &str) -> String {
                 `signature.secret_file`"
             .to_owned();
     }
-    if let Some((table @ ("key" | "certificate" | "schema" | "contract" | "projection"), _)) =
-        path.split_once('.')
+    if let Some((
+        table @ ("key" | "certificate" | "schema" | "contract" | "projection" | "sink"),
+        _,
+    )) = path.split_once('.')
     {
         return format!("entries are written with two brackets: `[[{table}]]`");
     }

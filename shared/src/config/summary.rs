@@ -6,7 +6,8 @@ use control::profile::Overflow;
 
 use super::control::overflow_name;
 use super::{
-    Backend, Config, Contract, ControlConfig, Essential, KeyState, RateBound, Scopes, SourceConfig,
+    Backend, Config, Contract, ControlConfig, Essential, KeyState, RateBound, Scopes, SinkOrder,
+    SinkTarget, SourceConfig,
 };
 use crate::position::Class;
 
@@ -21,6 +22,7 @@ impl Config {
         self.classes(&mut page);
         self.consumer.control.summary(&mut page);
         self.producers(&mut page);
+        self.receivers(&mut page);
         page
     }
 
@@ -65,6 +67,28 @@ impl Config {
                     )
                 }
             };
+        }
+    }
+
+    fn receivers(&self, page: &mut String) {
+        if !self.sinks.is_empty() {
+            page.push_str("\nsinks\n");
+        }
+        for sink in &self.sinks {
+            let to = match &sink.target {
+                SinkTarget::Webhook(webhook) if webhook.secrets.is_empty() => {
+                    "webhook, not signed".to_owned()
+                }
+                SinkTarget::Webhook(_) => "webhook, signed".to_owned(),
+                SinkTarget::Kafka { topic } => format!("topic {topic}"),
+                SinkTarget::Log => "the log".to_owned(),
+            };
+            let order = match sink.order {
+                SinkOrder::Entity => "in order per entity",
+                SinkOrder::None => "in no order",
+            };
+            let types = sink.types.join(", ");
+            let _ = writeln!(page, "  {:<14} {to}; types {types}; {order}", sink.name);
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! One idempotent [`Producer`] per process writes; a [`Group`] member reads under cooperative
 //! rebalancing, one queue per partition; a [`Scanner`] looks without a group; [`topics`] compares and
-//! creates topics; `ControlTopics` carries the control plane; a [`DeadLetterTopic`] takes copies of what
+//! creates topics; `ControlTopics` carries the control plane; a [`TopicPublisher`] takes copies of what
 //! is parked. Nothing here re-sends an event, moves a position that does not fit, or changes a topic
 //! that exists. Kafka's committed offsets are written as a mirror and decide nothing but where a
 //! partition begins that no database has a position for.
@@ -10,7 +10,6 @@
 mod breaker;
 mod clock_probe;
 mod control_topics;
-mod dead_letters;
 mod delivery;
 mod fitness;
 mod group;
@@ -24,6 +23,7 @@ mod ownership;
 mod poller;
 mod producer;
 mod progress;
+mod publisher;
 mod reader;
 mod record;
 mod scanner;
@@ -38,10 +38,10 @@ use std::fmt;
 
 pub use self::clock_probe::ClockProbe;
 pub(crate) use self::control_topics::{ControlRecord, ControlTopics, Unsent};
-pub use self::dead_letters::DeadLetterTopic;
 pub use self::group::Group;
 pub use self::metrics::ProducerMetrics;
 pub use self::producer::Producer;
+pub use self::publisher::TopicPublisher;
 pub use self::reader::{PartitionEnd, PartitionReader};
 pub use self::scanner::Scanner;
 pub use self::settings::{
@@ -161,7 +161,7 @@ impl KafkaConfig {
         }
     }
 
-    /// The name of the topic of copies of what is parked ([`DeadLetterTopic`]).
+    /// The name of the topic of copies of what is parked ([`TopicPublisher`]).
     pub fn dlq_topic(&self) -> String {
         format!("{}-dlq", self.topic_prefix)
     }
@@ -180,7 +180,7 @@ impl KafkaConfig {
     }
 
     /// All topics and what they have to be: the classes', highest priority first, then the others.
-    fn wanted_topics(&self) -> Vec<(String, TopicSpec)> {
+    pub(crate) fn wanted_topics(&self) -> Vec<(String, TopicSpec)> {
         let mut wanted: Vec<_> =
             Class::ALL.map(|class| (self.topic(class), *self.spec(class))).into();
         wanted.extend([

@@ -1,7 +1,7 @@
 //! The log in memory: for tests and benches. Same contract as the others, but it dies with the
 //! process, and its failures are scripted.
 
-mod dead_letters;
+mod publisher;
 mod records;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -12,7 +12,7 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-pub use self::dead_letters::DeadLetterMemory;
+pub use self::publisher::PublisherMemory;
 use self::records::Records;
 use super::{AppendError, Change, Drained, NewRecord, ReadBounds, ReadError, Record, Ticket};
 use crate::position::{Offset, PartitionId, Position};

@@ -24,7 +24,7 @@ pub async fn direct(at: &AskOptions) -> anyhow::Result<Option<Direct>> {
     if at.settings.config.is_empty() && at.settings.set.is_empty() {
         return Ok(None);
     }
-    let config = settings::load(&settings::sources(&at.settings), Purpose::Consumer)?;
+    let config = settings::load(&settings::sources(&at.settings), Purpose::Operate)?;
     let Backend::Cluster { kafka, .. } = &config.backend else { return Ok(None) };
     let kafka = kafka.clone();
     let store = Store::connect(&config.backend, &config.consumer.pipeline)

@@ -1,5 +1,6 @@
 //! `shock ctl migrate`: brings the database's tables to this version, and makes those of projections.
 
+use consumer::handler::Handled;
 use consumer::store::{SchemaError, Store};
 use shared::config::Purpose;
 
@@ -8,8 +9,8 @@ use crate::exit::End;
 use crate::{output, runtime, settings};
 
 /// Runs the command. Needs a role that may make tables; the consumer's own role need not.
-pub fn run(options: &ConfigOptions) -> anyhow::Result<()> {
-    let config = settings::load(&settings::sources(options), Purpose::Consumer)?;
+pub fn run(options: &ConfigOptions, handled: Option<&Handled>) -> anyhow::Result<()> {
+    let config = settings::load(&settings::sources(options), Purpose::Operate)?;
     runtime::block_on(async {
         let store = Store::connect(&config.backend, &config.consumer.pipeline)
             .await
@@ -20,6 +21,9 @@ pub fn run(options: &ConfigOptions) -> anyhow::Result<()> {
         };
         let store = store.with_projections(&config.projections).map_err(told)?;
         store.migrate().await.map_err(told)?;
+        if let Some(handled) = handled {
+            store.make_tables(handled).await.map_err(told)?;
+        }
         let pipeline = &config.consumer.pipeline;
         Ok(output::line(&format!("the tables of pipeline {pipeline} are at this version"))?)
     })

@@ -60,6 +60,7 @@ fresh as (
     select log_offset from kept join batch using (log_offset) where not applied_before
 ),
 -- {applied}
+-- {outbox from $38}
 -- What was not inserted, with the payload that the identity had first.
 repeated as (
     select b.payload_digest,

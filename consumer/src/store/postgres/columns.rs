@@ -8,6 +8,7 @@ use sqlx::query::Query;
 
 use crate::batch::{ParkedRow, Row};
 use crate::headers;
+use crate::outbox::{Outgoing, Sinks};
 use crate::retry::{Candidate, Settlement};
 
 type Bound = Query<'static, Postgres, PgArguments>;
@@ -129,6 +130,65 @@ impl<'b> ParkedColumns<'b> {
             .bind(self.retry_ms)
             .bind(self.tries)
             .bind(self.entities)
+    }
+}
+
+/// What goes to sinks: the last parameters of both statements, where there are sinks.
+#[derive(Default)]
+pub struct OutboxColumns<'b> {
+    has_sinks: bool,
+    sinks: Vec<&'b str>,
+    offsets: Vec<i64>,
+    message_ids: Vec<String>,
+    entities: Vec<Option<String>>,
+    timestamps: Vec<i64>,
+    keys: Vec<&'b [u8]>,
+    values: Vec<&'b [u8]>,
+    headers: Vec<String>,
+}
+
+impl<'b> OutboxColumns<'b> {
+    pub fn of<'r: 'b>(sinks: &'b Sinks, rows: impl IntoIterator<Item = &'b Row<'r>>) -> Self {
+        let mut columns = Self { has_sinks: !sinks.is_empty(), ..Self::default() };
+        for row in rows.into_iter().flat_map(|row| sinks.outgoing(row)) {
+            columns.push(row);
+        }
+        columns
+    }
+
+    /// What a handler has for the log.
+    pub fn of_outgoing(rows: Vec<Outgoing<'b>>) -> Self {
+        let mut columns = Self { has_sinks: true, ..Self::default() };
+        for row in rows {
+            columns.push(row);
+        }
+        columns
+    }
+
+    fn push(&mut self, row: Outgoing<'b>) {
+        self.sinks.push(row.sink);
+        self.offsets.push(row.record.position.offset.0);
+        self.message_ids.push(row.message_id);
+        self.entities.push(row.entity);
+        self.timestamps.push(row.record.timestamp.0);
+        self.keys.push(&row.record.key);
+        self.values.push(&row.record.value);
+        self.headers.push(headers::to_json(row.record));
+    }
+
+    pub fn bind(self, query: Bound) -> Bound {
+        if !self.has_sinks {
+            return query;
+        }
+        query
+            .bind(self.sinks)
+            .bind(self.offsets)
+            .bind(self.message_ids)
+            .bind(self.entities)
+            .bind(self.timestamps)
+            .bind(self.keys)
+            .bind(self.values)
+            .bind(self.headers)
     }
 }
 

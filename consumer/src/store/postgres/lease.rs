@@ -6,6 +6,7 @@
 //! silent. Such a connection is closed; what its statement did is the row's to tell.
 
 use std::ops::{Deref, DerefMut};
+use std::time::Duration;
 
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::PgPool;
@@ -13,6 +14,9 @@ use sqlx::{PgConnection, Postgres};
 use tokio::time::error::Elapsed;
 
 use crate::failure::StoreError;
+
+/// How long the end of a transaction is waited for.
+const ROLLBACK_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// One statement's connection.
 pub(super) struct Lease {
@@ -24,6 +28,18 @@ impl Lease {
     /// A connection of the pool.
     pub(super) async fn of(pool: &PgPool) -> Result<Self, StoreError> {
         Ok(Self { connection: pool.acquire().await?, answered: false })
+    }
+
+    /// Several statements, and all were answered.
+    pub(super) fn keep(&mut self) {
+        self.answered = true;
+    }
+
+    /// Ends a transaction; where that is not answered, with its connection.
+    pub(super) async fn roll_back(&mut self) {
+        let ended = sqlx::raw_sql("rollback").execute(&mut *self.connection);
+        let ended = tokio::time::timeout(ROLLBACK_TIMEOUT, ended).await;
+        self.answered = matches!(ended, Ok(Ok(_)));
     }
 
     /// The statement's answer, or that none came in time.

@@ -9,7 +9,7 @@ use shared::position::{Epoch, PartitionId};
 use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, Row as _};
 
-use super::columns::{CandidateColumns, EventColumns, SettlementColumns, millis};
+use super::columns::{CandidateColumns, EventColumns, OutboxColumns, SettlementColumns, millis};
 use super::lease::Lease;
 use super::projections::FENCED;
 use super::{PostgresStore, STATEMENT_TIMEOUT, id_of, position};
@@ -99,6 +99,8 @@ impl PostgresStore {
             .bind(retry.epoch.0);
         let events = EventColumns::of(retry.candidates.iter().map(|candidate| &candidate.row));
         let query = CandidateColumns::of(retry.candidates).bind(events.bind(query));
+        let rows = retry.candidates.iter().map(|candidate| &candidate.row);
+        let query = OutboxColumns::of(&self.sinks, rows).bind(query);
         let mut lease = Lease::of(&self.pool).await?;
         let row = tokio::time::timeout(STATEMENT_TIMEOUT, query.fetch_one(&mut *lease)).await;
         let row = match lease.settled(row) {

@@ -46,6 +46,7 @@ fresh as (
     returning log_offset
 ),
 -- {applied}
+-- {outbox from $20}
 -- A replay of the log looks into the record's own bucket, unless that is expired.
 own as (
     insert into pipeline.processed_ids

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{dlq, projections};
+use super::{dlq, handler, outbox, projections};
 use crate::failpoint::fence;
 use crate::projection::Projections;
 
@@ -22,9 +22,20 @@ macro_rules! statements {
                 Self { $($name: named(&$sql),)* }
             }
 
-            /// With the projections in those that apply events.
-            pub(super) fn with(mut self, schema: &str, projections: &Projections) -> Self {
-                $(self.$name = projections::joined(&self.$name, schema, projections);)*
+            /// With the projections in those that apply events, and what fills the outbox where there
+            /// are sinks.
+            pub(super) fn with(
+                mut self,
+                schema: &str,
+                projections: &Projections,
+                has_sinks: bool,
+            ) -> Self {
+                $(
+                    self.$name = projections::joined(&self.$name, schema, projections);
+                    if has_sinks {
+                        self.$name = outbox::joined(&self.$name, schema);
+                    }
+                )*
                 self
             }
 
@@ -40,6 +51,8 @@ statements! {
     apply: applies(&fence(include_str!("apply.sql"))),
     probe: applies(include_str!("apply.sql")).replace("-- {undone}\n", UNDONE),
     retry: applies(include_str!("retry.sql")),
+    apply_handled: applies(include_str!("apply.sql")) + handler::FRESH,
+    retry_handled: applies(include_str!("retry.sql")) + handler::FRESH,
     due: DUE,
     pick: PICK,
     pick_in_order: PICK_IN_ORDER,
@@ -76,6 +89,12 @@ statements! {
     unmirrored: dlq::UNMIRRORED,
     unmirrored_count: dlq::UNMIRRORED_COUNT,
     mirrored: dlq::MIRRORED,
+    hold: handler::HOLD,
+    outbox_add: handler::ADD,
+    outbox_page: outbox::PAGE,
+    outbox_settle: outbox::SETTLE,
+    outbox_waiting: outbox::WAITING,
+    outbox_rows: outbox::ROWS,
 }
 
 /// With the part in it that all statements have which apply events.

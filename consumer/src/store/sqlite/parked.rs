@@ -11,9 +11,10 @@ use sqlx::{Row as _, SqliteConnection};
 use super::statements::{
     ARM, ARM_ALL, DUE, FOLLOWERS, HOLDS, PICK, PICK_IN_ORDER, SEEN, SETTLE, TAKE, WAITING,
 };
-use super::{SqliteStore, id_json, insert_ids, millis, position};
+use super::{SqliteStore, handler, id_json, insert_ids, millis, position};
 use crate::batch::Row;
 use crate::failure::StoreError;
+use crate::handler::Live;
 use crate::retry::{Candidate, LEASE, LEASE_STEP, Order, Picked, Retried, Retry, Settlement};
 use crate::store::{headers_of, partition_id};
 
@@ -119,6 +120,7 @@ impl SqliteStore {
         &self,
         retry: &Retry<'_>,
         now: Millis,
+        live: Option<&mut dyn Live>,
     ) -> Result<Retried, StoreError> {
         let mut transaction = self.writer.begin_with("begin immediate").await?;
         if !holds(&mut transaction, retry.id, retry.epoch).await? {
@@ -126,6 +128,7 @@ impl SqliteStore {
             return Ok(Retried::default());
         }
         let mut retried = Retried { owned: true, ..Retried::default() };
+        let mut applied = Vec::new();
         for candidate in retry.candidates {
             let taken = sqlx::query(TAKE)
                 .bind(&candidate.picked.tenant)
@@ -153,10 +156,14 @@ impl SqliteStore {
             }
             let row: &[Row<'_>] = std::slice::from_ref(&candidate.row);
             let fresh = self.effects(&mut transaction, row, retry.id, now).await?;
-            retried.fresh += fresh;
-            if fresh > 0 {
+            if !fresh.is_empty() {
+                retried.fresh += 1;
+                applied.push(&candidate.row);
                 keep_own(&mut transaction, candidate, retry.id).await?;
             }
+        }
+        if let Some(live) = live {
+            handler::run(&mut transaction, &applied, live, now).await?;
         }
         transaction.commit().await?;
         Ok(retried)

@@ -1,6 +1,6 @@
 //! Projections on SQLite: each a statement of its own in the batch's transaction.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use serde_json::json;
 use shared::clock::Millis;
@@ -42,14 +42,15 @@ const STAND_IN: &str = "select value ->> 'class' as class, value ->> 'partition'
 
 impl SqliteStore {
     /// Inserts the identities that are new and applies the effects of those: the one place for every
-    /// transaction that applies events, a batch's and the retry's of what was parked.
+    /// transaction that applies events, a batch's and the retry's of what was parked. The offsets of those
+    /// that had their effect.
     pub(super) async fn effects(
         &self,
         connection: &mut SqliteConnection,
         rows: &[Row<'_>],
         id: PartitionId,
         now: Millis,
-    ) -> Result<u64, StoreError> {
+    ) -> Result<BTreeSet<i64>, StoreError> {
         // Only the record whose insert made the id has the effect, whatever became of its event's row.
         let kept = insert_ids(connection, rows.iter().map(id_json).collect(), id).await?;
         let kept: HashSet<i64> = kept.into_iter().collect();
@@ -63,6 +64,7 @@ impl SqliteStore {
             .fetch_all(&mut *connection)
             .await?;
         if !offsets.is_empty() {
+            self.fill_outbox(connection, rows, &offsets, now).await?;
             let rows = json!(offsets).to_string();
             for projection in &self.projections.all {
                 sqlx::query(AssertSqlSafe(projection.statement.over(&fresh(projection))))
@@ -74,7 +76,7 @@ impl SqliteStore {
                     .map_err(|error| named(projection, error))?;
             }
         }
-        Ok(offsets.len() as u64)
+        Ok(offsets.into_iter().collect())
     }
 
     /// Runs the files of DDL that have not been run, each in a transaction with the note of it.

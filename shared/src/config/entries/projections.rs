@@ -28,7 +28,7 @@ pub(in super::super) fn projections(
     };
     match purpose {
         Purpose::Ingress | Purpose::Topics => return projections,
-        Purpose::Dev | Purpose::Consumer | Purpose::Check => {}
+        Purpose::Dev | Purpose::Consumer | Purpose::Operate | Purpose::Check => {}
     }
     let store = match backend {
         Backend::Embedded(_) => "sqlite",
@@ -159,7 +159,7 @@ fn read(settings: &mut Settings, file: &Path, bytes_max: usize) -> Result<String
     }
 }
 
-fn patterns(settings: &Settings, path: &str) -> Option<Vec<String>> {
+pub(super) fn patterns(settings: &Settings, path: &str) -> Option<Vec<String>> {
     match settings.value(path) {
         Some(Value::Patterns(patterns)) => Some(patterns.clone()),
         _ => None,

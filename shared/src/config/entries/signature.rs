@@ -48,7 +48,7 @@ pub(super) fn read(
         return None;
     }
     let name = required(settings, &table, "scheme", text);
-    let secrets = secrets(settings, sources, purpose, &table);
+    let secrets = secrets(settings, sources, serves(purpose), &table);
     let scheme = scheme(settings, entry, &table, &name?)?;
     let mut secrets = secrets?;
     if matches!(scheme, SignatureScheme::StandardWebhooks { .. }) && serves(purpose) {
@@ -117,10 +117,11 @@ fn signed_id(settings: &mut Settings, entry: &str, scheme: &str) {
     }
 }
 
-fn secrets(
+/// What was typed for the secrets below `table`; nothing is read where they are not `needed`.
+pub(super) fn secrets(
     settings: &mut Settings,
     sources: &Sources,
-    purpose: Purpose,
+    needed: bool,
     table: &str,
 ) -> Option<Vec<Vec<u8>>> {
     let variable = format!("{table}.secret_env");
@@ -151,7 +152,7 @@ fn secrets(
             settings.fault(settings.origin(&path), &path, wrong);
             None
         }
-        _ if !serves(purpose) => Some(Vec::new()),
+        _ if !needed => Some(Vec::new()),
         (1.., 0) => from_variables(settings, sources, &variable, &names),
         (0, 1..) => from_files(settings, &file, &files),
     }
@@ -180,7 +181,11 @@ fn from_files(settings: &mut Settings, path: &str, files: &[PathBuf]) -> Option<
 }
 
 /// The bytes of `whsec_BASE64`.
-fn decoded(settings: &mut Settings, table: &str, secrets: &[Vec<u8>]) -> Option<Vec<Vec<u8>>> {
+pub(super) fn decoded(
+    settings: &mut Settings,
+    table: &str,
+    secrets: &[Vec<u8>],
+) -> Option<Vec<Vec<u8>>> {
     let bytes = |secret: &Vec<u8>| {
         let text = std::str::from_utf8(secret).ok()?;
         BASE64.decode(text.strip_prefix(SECRET_PREFIX).unwrap_or(text)).ok()

@@ -312,6 +312,33 @@ pub(super) fn dead_letters(config: &KafkaConfig) -> Result<ClientConfig, KafkaEr
     Ok(client)
 }
 
+/// Settings of the producer of a sink's topic: a page of records at a time, each waited for.
+pub(super) fn sink(config: &KafkaConfig) -> Result<ClientConfig, KafkaError> {
+    let largest = config.dlq_spec().message_bytes_max;
+    let mut client = common(config, "sink");
+    client
+        .set("compression.type", "lz4")
+        .set("request.timeout.ms", "5000")
+        .set("retry.backoff.ms", "100");
+    pass_through(&mut client, config)?;
+    client
+        // What one page holds travels together.
+        .set("linger.ms", "5")
+        .set("acks", "all")
+        // No record twice in one call, and none before one that failed: then the producer ends, and what
+        // it had left fails with it.
+        .set("enable.idempotence", "true")
+        .set("enable.gapless.guarantee", "true")
+        .set("max.in.flight.requests.per.connection", "5")
+        .set("message.send.max.retries", i32::MAX.to_string())
+        .set("message.timeout.ms", MESSAGE_TIMEOUT_MS.to_string())
+        .set("message.max.bytes", largest.clamp(1_000, 1_000_000_000).to_string())
+        // A key's partition is the one that Java clients choose.
+        .set("partitioner", "murmur2_random")
+        .set("allow.auto.create.topics", "false");
+    Ok(client)
+}
+
 fn common(config: &KafkaConfig, name: &str) -> ClientConfig {
     let mut client = ClientConfig::new();
     client
@@ -413,6 +440,7 @@ mod tests {
             control_words(&config).expect("ok"),
             control_change(&config).expect("ok"),
             dead_letters(&config).expect("ok"),
+            sink(&config).expect("ok"),
         ] {
             client.create_native_config().expect("librdkafka takes every option");
         }

@@ -1,15 +1,15 @@
-//! The DLQ topic: copies of what consumers have parked, for whoever watches Kafka.
+//! Topics beside the log: copies of what consumers have parked, and what sinks send.
 //!
-//! It is beside the log, not part of it: nothing here reads it, and what is parked is parked in the
-//! database whether a copy of it is here or not.
+//! Nothing here reads them, and nothing that is written here decides anything: what is parked or waits
+//! for a sink is so in the database, whether a copy of it is here or not.
 
 use bytes::Bytes;
 
 use super::{kafka, memory};
 
-/// A copy of a parked record.
+/// A record for such a topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DeadLetter {
+pub struct Publication {
     /// The record's key.
     pub key: Bytes,
     /// Its value, verbatim.
@@ -18,7 +18,7 @@ pub struct DeadLetter {
     pub headers: Vec<(String, Bytes)>,
 }
 
-/// Why a copy is not in the topic.
+/// Why it is not in the topic.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unpublished {
     /// It is larger than the topic takes, and always will be.
@@ -29,22 +29,22 @@ pub enum Unpublished {
     Unavailable(String),
 }
 
-/// Writes copies.
+/// Writes one topic.
 #[derive(Clone, Debug)]
-pub enum DeadLetters {
+pub enum Publisher {
     /// A topic of Apache Kafka.
-    Kafka(kafka::DeadLetterTopic),
-    /// For tests: keeps copies in memory, can be told to fail.
-    Memory(memory::DeadLetterMemory),
+    Kafka(kafka::TopicPublisher),
+    /// For tests: keeps records in memory, can be told to fail.
+    Memory(memory::PublisherMemory),
 }
 
-impl DeadLetters {
+impl Publisher {
     /// Writes these; returns when each is in the topic or is known not to be, one answer each in their
     /// order. Bounded by the topic's own time-outs. One that fails may be there all the same.
-    pub async fn publish(&self, letters: Vec<DeadLetter>) -> Vec<Result<(), Unpublished>> {
+    pub async fn publish(&self, publications: Vec<Publication>) -> Vec<Result<(), Unpublished>> {
         match self {
-            Self::Kafka(topic) => topic.publish(letters).await,
-            Self::Memory(memory) => memory.publish(letters),
+            Self::Kafka(topic) => topic.publish(publications).await,
+            Self::Memory(memory) => memory.publish(publications),
         }
     }
 }
