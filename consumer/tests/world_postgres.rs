@@ -439,6 +439,7 @@ impl Handler for Silent {
         Ok(())
     }
 
+    #[expect(clippy::disallowed_methods, reason = "it stands for a process that is paused")]
     fn handle(&self, _: &mut (), _: &[Fresh<'_>]) -> Result<Effects, Refusal> {
         if self.0.compare_exchange(0, 1, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
             std::thread::sleep(Duration::from_secs(20));

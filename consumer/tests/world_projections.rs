@@ -12,13 +12,15 @@ mod suite;
 use std::time::Instant;
 
 use consumer::Store;
+use consumer::handler::Handled;
 use consumer::resolution::Stored;
 use consumer::store::{PostgresStore, SchemaError};
-use shared::config::PostgresConfig;
+use shared::config::{PostgresConfig, ProjectionsConfig};
 use shared::position::{Epoch, Offset};
 use sqlx::{Connection as _, PgConnection};
 
 use self::suite::base::{Base, PIPELINE};
+use self::suite::handlers::ledger::Ledger;
 use self::suite::projections::{apply, bench, examples, things};
 use self::suite::{Bench, FIRST, NOON};
 
@@ -220,4 +222,46 @@ async fn balances_of_skewed_accounts_add_up() {
     assert_eq!(bench.count(sums).await, 0);
     let entries = "select sum(entries)::bigint from projections.balances";
     assert_eq!(bench.count(entries).await, 2 * (batch * batches) as i64);
+}
+
+/// Batches of 1,000 deposits through a consumer: bare, with the examples' projections, with the ledger. The
+/// rates are printed; that each has all of it is asserted.
+#[tokio::test]
+async fn a_ledger_beside_projections_and_the_bare_batch() {
+    const EVENTS: usize = 20_000;
+    let mut rates = Vec::new();
+    for which in ["bare", "projections", "ledger"] {
+        let mut bench = bench(Base::postgres().await).await;
+        bench.config.batch_records_max = 1_000;
+        bench.config.batch_bytes_max = 16 << 20;
+        if which != "projections" {
+            bench.projections = ProjectionsConfig::default();
+        }
+        if which == "ledger" {
+            let handled = Handled::by(Ledger);
+            bench.base.store().await.make_tables(&handled).await.expect("the tables are made");
+            bench.handled = Some(handled);
+        }
+        for n in 0..EVENTS {
+            let (event_type, account) = match which {
+                "projections" => ("account.transfer", r#""from":"a-0","#),
+                _ => ("ledger.deposit", ""),
+            };
+            let value = format!(
+                r#"{{"id":"{n}","type":"{event_type}","data":{{{account}"to":"a-{}","amount":1}}}}"#,
+                1 + n * 7 % 9_973
+            );
+            bench.append(FIRST, NOON, "acme", &value);
+        }
+        let started = Instant::now();
+        let running = bench.drain().await;
+        rates.push(format!("{which} {:.0}", EVENTS as f64 / started.elapsed().as_secs_f64()));
+        assert_eq!(bench.count("select count(*) from pipeline.events").await, EVENTS as i64);
+        if which == "ledger" {
+            let sum = "select sum(balance)::bigint from ledger.balances";
+            assert_eq!(bench.count(sum).await, EVENTS as i64);
+        }
+        running.stop().await;
+    }
+    println!("events/s in batches of 1,000: {}", rates.join(", "));
 }

@@ -501,9 +501,9 @@ mod tests {
             refused: &Refusals::default(),
         };
         let batch = Batch::decode(&records, &context).unwrap();
-        store.apply(&batch, NOW).await.unwrap_err();
+        store.apply(&batch, NOW, None).await.unwrap_err();
         sqlx::query("drop trigger full").execute(&store.writer).await.unwrap();
-        let applied = store.apply(&batch, NOW).await.unwrap();
+        let applied = store.apply(&batch, NOW, None).await.unwrap();
         assert_eq!((applied.owned, applied.fresh), (true, 4));
     }
 }

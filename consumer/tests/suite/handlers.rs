@@ -12,7 +12,7 @@ use super::base::Base;
 use super::{Bench, FIRST, NOON};
 
 #[path = "../../../shock/examples/ledger/handler.rs"]
-mod ledger;
+pub mod ledger;
 #[path = "../../../shock/examples/saga/handler.rs"]
 mod saga;
 
