@@ -79,7 +79,9 @@ impl Sinks {
     ) -> Result<Self, KafkaError> {
         let sink = |config: &SinkConfig| {
             let target = match (&config.target, kafka) {
-                (SinkTarget::Webhook(webhook), _) => Target::Webhook(Box::new(Webhook::new(webhook))),
+                (SinkTarget::Webhook(webhook), _) => {
+                    Target::Webhook(Box::new(Webhook::new(webhook)))
+                }
                 (SinkTarget::Kafka { topic }, Some(kafka)) => {
                     Target::Topic(Publisher::Kafka(TopicPublisher::sink(kafka, topic)?))
                 }

@@ -442,7 +442,8 @@ impl Handler for Silent {
     #[expect(clippy::disallowed_methods, reason = "it stands for a process that is paused")]
     fn handle(&self, _: &mut (), _: &[Fresh<'_>]) -> Result<Effects, Refusal> {
         if self.0.compare_exchange(0, 1, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
-            std::thread::sleep(Duration::from_secs(20));
+            // Another thread takes over what this one had to do for the runtime.
+            tokio::task::block_in_place(|| std::thread::sleep(Duration::from_secs(20)));
             self.0.store(2, Ordering::SeqCst);
         }
         Ok(Effects::default())

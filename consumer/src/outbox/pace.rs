@@ -157,7 +157,8 @@ mod tests {
         assert_eq!((pace.share(at(1)), pace.level()), (0.0, 2));
         assert!(pace.share(at(18)) > 0.0 && pace.share(at(18)) < 1.0);
         assert_eq!(pace.level(), 1);
-        assert!((pace.share(at(30)) - 1.0).abs() < 1e-9);
+        let shares: Vec<f64> = (19..40).map(|seconds| pace.share(at(seconds))).collect();
+        assert!(shares.is_sorted() && (shares[20] - 1.0).abs() < 1e-9, "{shares:?}");
     }
 
     #[test]
