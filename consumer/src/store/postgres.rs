@@ -4,7 +4,8 @@
 //! progress row's lock, and its successor could not claim. Table names carry the schema, so that a
 //! pooler in transaction mode needs no session state. The role that runs this needs select, insert
 //! and update on the tables (of `audit` no update, of `sealed_buckets` neither), delete on `parked` and
-//! `outbox`, and execute on the functions that make, seal and drop buckets; [`PostgresStore::grant`] gives exactly that.
+//! `outbox`, and execute on the functions that make, seal and drop buckets; [`PostgresStore::grant`]
+//! gives exactly that.
 
 mod columns;
 mod dlq;

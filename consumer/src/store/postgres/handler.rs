@@ -14,7 +14,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection, Po
 
 use super::columns::{CandidateColumns, EventColumns, OutboxColumns};
 use super::lease::Lease;
-use super::{PostgresStore, STATEMENT_TIMEOUT, projections};
+use super::{PostgresStore, STATEMENT_TIMEOUT, applied, projections};
 use crate::batch::{Batch, Row};
 use crate::failure::StoreError;
 use crate::handler::{Effects, Fresh, Handled, Live, Loader, Param, Session};
@@ -84,14 +84,14 @@ impl PostgresStore {
         batch: &Batch<'_>,
         live: &mut dyn Live,
     ) -> Result<Applied, StoreError> {
-        let query = self.bound(Arc::clone(&self.sql.apply_handled), batch);
+        let filter = self.filters.ask(&batch.rows);
+        let (asked, positive) = (filter.asked, filter.positive);
+        let query = self.bound(Arc::clone(&self.sql.apply_handled), batch, filter);
         let rows: Vec<&Row<'_>> = batch.rows.iter().collect();
         let Some(row) = self.transact(query, batch.id, &rows, live).await? else {
             return Ok(Applied::default());
         };
-        let count = |name| row.try_get::<i64, _>(name).map(i64::unsigned_abs);
-        let (fresh, parked, conflicts) = (count("fresh")?, count("parked")?, count("conflicts")?);
-        Ok(Applied { owned: true, fresh, parked, conflicts })
+        applied(&row, asked, positive)
     }
 
     pub(in crate::store) async fn retry_with(
