@@ -391,6 +391,7 @@ macro_rules! all_cases {
             what_is_measured_is_told
             a_backlog_is_limited_under_bounded_lag_and_absorbed_under_absorb
             beyond_its_budget_absorb_limits_too
+            what_waits_for_a_first_owner_is_excused
             a_store_that_is_gone_is_an_outage_and_no_overload
             a_waiting_class_slows_the_one_below_elsewhere_and_not_to_nothing
             what_is_given_up_is_limited_no_more

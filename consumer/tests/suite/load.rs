@@ -152,12 +152,35 @@ pub async fn a_backlog_is_limited_under_bounded_lag_and_absorbed_under_absorb(ba
 
 pub async fn beyond_its_budget_absorb_limits_too(base: Base) {
     let (bench, process, mut ear) = capped(base, 40, Profile::Absorb).await;
-    bench.events(FIRST, "a", 2_000);
+    bench.events(FIRST, "a", 5);
     let running = bench.start_in(process).await;
+    bench.until_drained().await;
+    bench.events(FIRST, "b", 2_000);
     bench
         .until("50 s of wait are limited", async || {
             ear.limit(FIRST).is_some_and(|one| {
                 one.reason == Reason::Limiting && one.limit_per_s < Some(one.capacity_per_s)
+            })
+        })
+        .await;
+    running.stop().await;
+}
+
+/// Nobody had the partition before: that is an outage, and its producers are not to pay for it.
+pub async fn what_waits_for_a_first_owner_is_excused(base: Base) {
+    let (bench, process, mut ear) = capped(base, 40, Profile::Absorb).await;
+    bench.events(FIRST, "a", 2_000);
+    let running = bench.start_in(process).await;
+    bench
+        .until("some of it is done", async || {
+            ear.report(FIRST).is_some_and(|report| report.applied_per_s > 0.0)
+        })
+        .await;
+    bench
+        .until("50 s of wait are held against nobody", async || {
+            ear.limit(FIRST).is_some_and(|one| {
+                assert_ne!(one.reason, Reason::Limiting, "{one:?}");
+                one.reason == Reason::Absorbing && one.setpoint_s > 15.0 + 30.0
             })
         })
         .await;
