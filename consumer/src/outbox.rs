@@ -3,8 +3,8 @@
 //!
 //! So it is sent **at least once** if the event had its effect, and never otherwise; each time with the
 //! same id, so that a receiver that remembers ids has it once. Here is which events go to which sink;
-//! [`relay`] sends them, to a [`webhook`] or a topic ([`target`]). No batch ever waits for an answer: only
-//! a sink that is full ([`Sinks::full_for`]) makes the writers wait, so that nothing is dropped.
+//! `relay` sends them, to a webhook or a topic (`target`). No batch ever waits for an answer: only
+//! a sink that is full (`Sinks::full_for`) makes the writers wait, so that nothing is dropped.
 
 mod lane;
 pub mod metrics;
