@@ -94,7 +94,11 @@ async fn each_event_reaches_its_sinks_through_kills() -> anyhow::Result<()> {
         ensure!(events.len() == got.len(), "{} events, {} ids", events.len(), got.len());
         (events, got.values().map(|(_, times, _)| u64::from(*times)).sum::<u64>(), in_vain)
     };
-    ensure!(events.len() as u64 == EVENTS && in_vain == 0, "{} events, {in_vain} not", events.len());
+    ensure!(
+        events.len() as u64 == EVENTS && in_vain == 0,
+        "{} events, {in_vain} not",
+        events.len()
+    );
     let (from, of) = (brokers.clone(), topic.clone());
     let records = tokio::task::spawn_blocking(move || read(&from, &of)).await??;
     let ids: BTreeSet<_> = records.iter().map(|(id, _)| id).collect();
