@@ -5,7 +5,7 @@
 //! full disk or a dropped column must never empty the topic into the dead letters.
 
 use sqlx::error::DatabaseError;
-use sqlx::postgres::PgDatabaseError;
+use sqlx::postgres::{PgDatabaseError, PgSeverity};
 
 use crate::handler::Refusal;
 
@@ -106,7 +106,7 @@ fn of_database(error: &(dyn DatabaseError + 'static)) -> Failure {
     let code = error.code().unwrap_or_default();
     match error.try_downcast_ref::<PgDatabaseError>() {
         Some(error) if is_bucket(error) => Failure::Bucket,
-        Some(error) => of_sqlstate(error.code()),
+        Some(error) => of_postgres(error.severity(), error.code()),
         None => of_sqlite(&code),
     }
 }
@@ -119,6 +119,15 @@ fn is_bucket(error: &PgDatabaseError) -> bool {
         && error.constraint().is_none()
         && ours
         && error.table() == Some("processed_ids")
+}
+
+/// What ends a session is no statement's fault, whatever its code: a database that takes no connections
+/// while it is being restored (55000), a right to connect that is gone (42501).
+fn of_postgres(severity: PgSeverity, code: &str) -> Failure {
+    match (of_sqlstate(code), severity) {
+        (Failure::Halt, PgSeverity::Fatal | PgSeverity::Panic) => Failure::RetryAlarm,
+        (failure, _) => failure,
+    }
 }
 
 /// PostgreSQL, appendix A of its manual: every class that is listed there, then what is unknown.
@@ -184,6 +193,16 @@ mod tests {
         check(&["3F000", "55000", "2F000", "38000", "39000", "HV000"], Failure::Halt);
         check(&["00000", "03000", "09000", "0B000", "0L000", "0P000", "24000"], Failure::Halt);
         check(&["27000", "2B000", "2D000", "34000", "3B000", "ZZ999", "", "é"], Failure::Halt);
+    }
+
+    #[test]
+    fn what_ends_a_session_is_no_statements_fault() {
+        let check = |severity, code, expected| assert_eq!(of_postgres(severity, code), expected);
+        check(PgSeverity::Fatal, "55000", Failure::RetryAlarm);
+        check(PgSeverity::Fatal, "42501", Failure::RetryAlarm);
+        check(PgSeverity::Fatal, "57P03", Failure::Retry);
+        check(PgSeverity::Error, "55000", Failure::Halt);
+        check(PgSeverity::Error, "22P02", Failure::Data);
     }
 
     #[test]
