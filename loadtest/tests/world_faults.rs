@@ -1,5 +1,6 @@
 //! The fault matrix of the consumer in miniature: each case with processes, topics and a database of its
-//! own. `loadtest faults --long` runs the same at length; docs/FAULTS.md has the table.
+//! own. `loadtest faults --long` runs the same at length; docs/FAULTS.md has the table. The case without
+//! the fence is not among them: whether it meets the moment that the fence is for is a race.
 
 mod fixture;
 
@@ -38,5 +39,4 @@ cases! {
     the_database_is_an_older_copy: Copies,
     repeats_that_are_hard_to_know: Repeats,
     neighbours_go_on: Neighbours,
-    without_its_fence_an_older_copy_loses_events: UnfencedCopies,
 }

@@ -15,7 +15,7 @@ pub struct FaultsOptions {
     /// services.json of `cargo xtask services up`.
     #[arg(long, value_name = "FILE")]
     services: PathBuf,
-    /// Only these.
+    /// Only these. Without: all that have to pass, which `unfenced-copies` is not.
     #[arg(long = "case", value_enum, value_delimiter = ',')]
     cases: Vec<Case>,
     /// At length: a storm of a minute, a copy ten seconds old, ten times the events, three rounds.
@@ -28,8 +28,9 @@ impl FaultsOptions {
     pub async fn run(&self, dir: &Path, say: impl Fn(&str)) -> anyhow::Result<()> {
         let services = Services::read(&self.services)?;
         let scale = if self.long { Scale::LONG } else { Scale::SHORT };
-        let all = Case::value_variants();
-        let cases = if self.cases.is_empty() { all } else { &self.cases };
+        let sound = Case::value_variants().iter().filter(|case| **case != Case::UnfencedCopies);
+        let cases: Vec<_> =
+            if self.cases.is_empty() { sound.collect() } else { self.cases.iter().collect() };
         for case in cases {
             let begun = Instant::now();
             let place = Place { dir, services: &services, scale };
