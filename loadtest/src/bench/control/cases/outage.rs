@@ -22,6 +22,8 @@ const ADMITTED_MIN: f64 = 0.9999;
 const SLOWER_MAX: f64 = 1.1;
 /// A backlog may take what the spare capacity needs for it, and this.
 const SPARE: Duration = Duration::from_secs(30);
+/// No less spare capacity counts, of what is offered: where there was less, no bound would be missed.
+const SPARE_SHARE_MIN: f64 = 0.4;
 /// Behind by less, s, is back.
 const BACK_S: f64 = 1.0;
 /// What drains is measured over so many seconds, and seen for so long: half of the capacity is offered, and
@@ -83,7 +85,7 @@ pub async fn run(
         probe::applied_per_s(&played.looks, &Class::ALL, end_s, end_s + all_back_s.min(DRAINS.0));
     report.note("outage: applied while it drained", drained_per_s, "events/s");
     let offered_per_s = all.sent() as f64 / course.parts().iter().sum::<Duration>().as_secs_f64();
-    let spare_per_s = (drained_per_s - offered_per_s).max(1.0);
+    let spare_per_s = (drained_per_s - offered_per_s).max(SPARE_SHARE_MIN * offered_per_s);
     let bound_s = course.spike.as_secs_f64() * offered_per_s / spare_per_s + SPARE.as_secs_f64();
     for class in Class::ALL {
         let what = format!("outage: from its end until {class} is within {BACK_S} s again");
