@@ -71,7 +71,8 @@ impl StoreError {
         let ended = match self.code.as_deref() {
             None => true,
             // Terminated, crashed, cancelled (a statement_timeout of the role, an operator).
-            Some(code) => matches!(code, "57P01" | "57P02" | "57014"),
+            // Or the server's patience with a handler that was thinking.
+            Some(code) => matches!(code, "57P01" | "57P02" | "57014" | "25P03"),
         };
         if ended && self.failure == Failure::Retry {
             self.failure = Failure::Lost;

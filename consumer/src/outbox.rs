@@ -128,10 +128,10 @@ impl Sinks {
         })
     }
 
-    /// A sink that is full and selects one of these.
+    /// A sink that is full and may get rows of these.
     pub(crate) fn full_for(&self, rows: &[Row<'_>]) -> Option<&Sink> {
         let full = |sink: &&Arc<Sink>| {
-            sink.full.load(Ordering::Relaxed) && rows.iter().any(|row| sink.selects(row))
+            sink.full.load(Ordering::Relaxed) && rows.iter().any(|row| sink.concerns(row))
         };
         self.0.iter().find(full).map(Arc::as_ref)
     }
@@ -139,7 +139,7 @@ impl Sinks {
     /// Some of these may have become rows.
     pub(crate) fn wake(&self, rows: &[Row<'_>]) {
         for sink in &self.0 {
-            if rows.iter().any(|row| sink.selects(row)) {
+            if rows.iter().any(|row| sink.concerns(row)) {
                 sink.woken.notify_one();
             }
         }
@@ -194,8 +194,14 @@ impl Sink {
         self.stopping.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn set_full(&self, full: bool) {
-        self.full.store(full, Ordering::Relaxed);
+    /// Whether it was.
+    pub(crate) fn set_full(&self, full: bool) -> bool {
+        self.full.swap(full, Ordering::Relaxed)
+    }
+
+    /// Whether a batch with this event may add rows to it: what follows from any event is for our own log.
+    fn concerns(&self, row: &Row<'_>) -> bool {
+        matches!(self.target, Target::Log(_)) || self.selects(row)
     }
 
     fn selects(&self, row: &Row<'_>) -> bool {

@@ -452,7 +452,7 @@ impl Worker {
             let row = self.stored().await?;
             match resolve(batch.epoch, batch.expected, batch.target, row) {
                 Resolution::Committed => {
-                    self.keep_state();
+                    self.drop_state();
                     self.shared.metrics.unknown_commits.inc();
                     self.backoff.reset();
                     self.gauge.answered(asked.elapsed());

@@ -5,6 +5,8 @@
 mod expiry;
 #[path = "world_postgres/filter.rs"]
 mod filter;
+#[path = "world_postgres/lost.rs"]
+mod lost;
 #[path = "world_postgres/plans.rs"]
 mod plans;
 #[path = "world_postgres/stray.rs"]
@@ -12,7 +14,7 @@ mod stray;
 mod suite;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use consumer::Store;
@@ -24,8 +26,6 @@ use shared::config::{OnPoison, PostgresConfig};
 use shared::position::{Offset, PartitionId};
 use shared::{Process, Shutdown};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
 
 use self::suite::base::{Base, PIPELINE};
 use self::suite::cases::{all_cases, suite};
@@ -43,6 +43,13 @@ async fn connection(base: &Base) -> PgConnection {
 async fn run(connection: &mut PgConnection, sql: &str) {
     let sql = sql.replace("pipeline.", "\"shock_suite\".");
     sqlx::raw_sql(AssertSqlSafe(sql)).execute(connection).await.expect("runs");
+}
+
+/// Holds a table that every batch writes, until it commits or is dropped.
+async fn locks_events(bench: &Bench) -> PgConnection {
+    let mut holder = connection(&bench.base).await;
+    run(&mut holder, "begin; set local statement_timeout = 0; lock table pipeline.events").await;
+    holder
 }
 
 /// Waits until a statement of the consumer waits for a lock.
@@ -136,73 +143,6 @@ async fn a_dropped_statement_gives_its_place_back() {
     held.release().await;
 }
 
-/// Passes bytes to the server and back; when told to, swallows the next answer and hangs up.
-async fn proxy(target: String, swallow: Arc<AtomicBool>) -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
-    let port = listener.local_addr().expect("bound").port();
-    tokio::spawn(async move {
-        while let Ok((client, _)) = listener.accept().await {
-            let server = TcpStream::connect(&target).await.expect("the server listens");
-            let swallow = Arc::clone(&swallow);
-            tokio::spawn(async move {
-                let (mut from_client, mut to_client) = client.into_split();
-                let (mut from_server, mut to_server) = server.into_split();
-                let up = async {
-                    let _ = tokio::io::copy(&mut from_client, &mut to_server).await;
-                };
-                let down = async {
-                    let mut bytes = [0; 65_536];
-                    while let Ok(n @ 1..) = from_server.read(&mut bytes).await {
-                        // A pool's ping is answered by six bytes: not what we wait for.
-                        if n > 6 && swallow.swap(false, Ordering::SeqCst) {
-                            return;
-                        }
-                        if to_client.write_all(&bytes[..n]).await.is_err() {
-                            return;
-                        }
-                    }
-                };
-                tokio::select! { () = up => {}, () = down => {} }
-            });
-        }
-    });
-    port
-}
-
-#[tokio::test]
-async fn a_commit_whose_answer_is_lost_is_recognised() {
-    let bench = Bench::new(Base::postgres().await).await;
-    let direct = bench.base.url().to_owned();
-    let (head, database) = direct.rsplit_once('/').expect("a URL with a database");
-    let (scheme, address) = head.rsplit_once('@').expect("a URL with a user");
-    let swallow = Arc::new(AtomicBool::new(false));
-    let port = proxy(address.to_owned(), Arc::clone(&swallow)).await;
-    let config =
-        PostgresConfig { url: format!("{scheme}@127.0.0.1:{port}/{database}"), connections_max: 1 };
-    let store = Store::Postgres(PostgresStore::connect(&config, PIPELINE).expect("a valid URL"));
-    let (process, shutdown) = (Process::alone(bench.clock.clone()), Shutdown::new());
-    let consumer = bench.consumer(store, &process);
-    let registry = process.registry;
-    let task = tokio::spawn(consumer.run(shutdown.clone()));
-
-    // The first batch prepares the statement: afterwards a batch is one question and one answer.
-    bench.events(FIRST, "before", 3);
-    bench.until_drained().await;
-    swallow.store(true, Ordering::SeqCst);
-    bench.events(FIRST, "after", 3);
-    bench.until_drained().await;
-    bench
-        .until("the commit is recognised", async || {
-            registry.text().contains("shock_consumer_unknown_commits_total 1")
-        })
-        .await;
-    bench.events(FIRST, "later", 3);
-    bench.until_drained().await;
-    assert_eq!(bench.count(EVENTS).await, 9);
-    shutdown.cancel();
-    task.await.expect("does not panic").expect("stops well");
-}
-
 #[tokio::test]
 async fn the_runtime_role_applies_without_the_right_to_make_tables() {
     let bench = Bench::new(Base::postgres().await).await;
@@ -287,8 +227,7 @@ async fn a_record_whose_statement_never_ends_is_parked_and_no_other() {
 async fn a_locked_table_parks_nothing() {
     let bench = Bench::new(Base::postgres().await).await;
     time_limit(&bench, "200ms").await;
-    let mut holder = connection(&bench.base).await;
-    run(&mut holder, "begin; set local statement_timeout = 0; lock table pipeline.events").await;
+    let mut holder = locks_events(&bench).await;
     bench.events(FIRST, "a", 40);
     let running = bench.start().await;
     bench
@@ -309,9 +248,7 @@ async fn a_lock_that_ends_at_any_step_parks_nothing() {
         bench.config.retry_backoff_min = Duration::from_millis(300);
         bench.config.retry_backoff_max = Duration::from_millis(300);
         time_limit(&bench, "150ms").await;
-        let mut holder = connection(&bench.base).await;
-        run(&mut holder, "begin; set local statement_timeout = 0; lock table pipeline.events")
-            .await;
+        let mut holder = locks_events(&bench).await;
         bench.events(FIRST, "a", 3);
         let running = bench.start().await;
         bench
@@ -333,8 +270,7 @@ async fn on_poison_halt_asks_for_the_same_evidence() {
     let mut bench = Bench::new(Base::postgres().await).await;
     bench.config.on_poison = OnPoison::Halt;
     time_limit(&bench, "200ms").await;
-    let mut holder = connection(&bench.base).await;
-    run(&mut holder, "begin; set local statement_timeout = 0; lock table pipeline.events").await;
+    let mut holder = locks_events(&bench).await;
     bench.events(FIRST, "a", 20);
     let running = bench.start().await;
     bench

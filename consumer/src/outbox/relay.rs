@@ -95,8 +95,10 @@ impl Relay {
     async fn turn(&mut self) {
         let worked = async {
             self.settle().await?;
-            self.count().await?;
-            self.start().await
+            let counted = self.count().await;
+            // A table that takes too long to count gets no shorter by waiting.
+            self.start().await?;
+            counted
         };
         match worked.await {
             Ok(()) => self.store_backoff.reset(),
@@ -251,6 +253,12 @@ impl Relay {
         if started < self.count_at {
             return Ok(());
         }
+        let counted = self.count_all().await;
+        self.count_at = Instant::now() + COUNT_INTERVAL.max(started.elapsed() * COUNT_SHARE);
+        counted
+    }
+
+    async fn count_all(&mut self) -> Result<(), StoreError> {
         if self.counts.is_multiple_of(COUNTS_WHOLE) {
             self.floors.clear();
         }
@@ -262,12 +270,16 @@ impl Relay {
         let metrics = &self.shared.metrics.sinks;
         let label = &[sink.name()];
         let is_full = rows >= rows_max;
-        if is_full && metrics.full.with_label_values(label).get() == 0 {
-            warn!(sink = sink.name(), rows_max, "a sink is full, writers wait before its events");
-        } else if !is_full && metrics.full.with_label_values(label).get() == 1 {
-            info!(sink = sink.name(), rows, "a sink has room again");
+        match (sink.set_full(is_full), is_full) {
+            (false, true) => {
+                warn!(
+                    sink = sink.name(),
+                    rows_max, "a sink is full, writers wait before its events"
+                );
+            }
+            (true, false) => info!(sink = sink.name(), rows, "a sink has room again"),
+            _ => {}
         }
-        sink.set_full(is_full);
         metrics.full.with_label_values(label).set(i64::from(is_full));
         metrics.dead_rows.with_label_values(label).set(i64::try_from(dead).unwrap_or(i64::MAX));
         let sum: u64 = waiting.iter().map(|one| one.rows).sum();
@@ -283,7 +295,6 @@ impl Relay {
             }
         }
         self.counts = self.counts.wrapping_add(1);
-        self.count_at = Instant::now() + COUNT_INTERVAL.max(started.elapsed() * COUNT_SHARE);
         Ok(())
     }
 

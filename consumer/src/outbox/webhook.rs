@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, USER_AGENT};
@@ -23,6 +23,7 @@ use shared::clock::Clock;
 use shared::config::WebhookConfig;
 use shared::event::{Event, Undecodable};
 use shared::log::{HEADER_TRACEPARENT, HEADER_TRACESTATE, Record};
+use tokio::time::{Instant, timeout_at};
 
 use super::lane::{Answer, Lane};
 use super::retry_after;
@@ -91,18 +92,17 @@ impl Webhook {
         let Some(request) = self.request(row, Bytes::from(body)) else {
             return Outcome::Failed(Reason::Connection, None);
         };
-        let answered = async {
-            let answer = self.client.request(request).await?;
-            let (status, wait) = (answer.status().as_u16(), self.wait_asked_for(&answer));
-            // The answer counts whether or not its body comes.
-            let _ = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await;
-            Ok::<_, hyper_util::client::legacy::Error>((status, wait))
+        let by = Instant::now() + self.config.timeout;
+        let answer = match timeout_at(by, self.client.request(request)).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) => return Outcome::Failed(Reason::Connection, None),
+            Err(_) => return Outcome::Failed(Reason::Timeout, None),
         };
-        match tokio::time::timeout(self.config.timeout, answered).await {
-            Ok(Ok((status, wait))) => of_status(status, wait),
-            Ok(Err(_)) => Outcome::Failed(Reason::Connection, None),
-            Err(_) => Outcome::Failed(Reason::Timeout, None),
-        }
+        let (status, wait) = (answer.status().as_u16(), self.wait_asked_for(&answer));
+        // The answer counts whether or not its body comes.
+        let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect();
+        let _ = timeout_at(by, body).await;
+        of_status(status, wait)
     }
 
     fn request(&self, row: &Due, body: Bytes) -> Option<Request<Full<Bytes>>> {

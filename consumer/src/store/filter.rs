@@ -15,7 +15,7 @@ pub enum Reading {
     },
     /// They are known.
     Known,
-    /// It has no table, or a position has not passed it: ids are still added.
+    /// It has no table, a position has not passed it and ids are still added, or it could not be locked.
     NotYet,
     /// Ids were added while they were read.
     Unsealed {

@@ -48,6 +48,12 @@ impl Worker {
         }
     }
 
+    /// A batch is committed, and nobody said by which sending: the last one may have met the fence, and
+    /// left the state without what an earlier one did. It is loaded anew before the next batch.
+    pub(super) fn drop_state(&mut self) {
+        self.live = None;
+    }
+
     /// Tries parked rows. Where nobody said whether they had their effect, the state is dropped: it is
     /// loaded anew before the next batch.
     pub(super) async fn retry(
@@ -64,8 +70,10 @@ impl Worker {
         let retried = self.watched(store.retry_with(retry, now, live.as_mut())).await;
         match &retried {
             Ok(done) if done.owned => live.keep(),
-            Err(error) if error.failure == Failure::Lost => return retried,
-            Ok(_) | Err(_) => {}
+            Ok(_) => {}
+            Err(error) if error.failure == Failure::Data => {}
+            // Whatever it is called, it may have come at the commit.
+            Err(_) => return retried,
         }
         self.live = Some(live);
         retried

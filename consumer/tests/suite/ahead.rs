@@ -43,22 +43,12 @@ pub async fn batches_behind_one_that_is_refused_wait_in_their_order(base: Base) 
 }
 
 pub async fn what_was_read_ahead_is_not_applied_to_a_database_that_went_back(base: Base) {
-    const TABLES: [&str; 4] = ["progress", "processed_ids", "events", "parked"];
     let bench = Bench::new(base).await;
     bench.events(FIRST, "old", 10);
     let running = bench.drain().await;
-    for table in TABLES {
-        let copy = format!("create table copy_{table} as select * from pipeline.{table}");
-        bench.base.sql(&copy).await;
-    }
+    let restore = bench.base.copy_tables().await;
     bench.events(FIRST, "lost", 50);
     bench.until_drained().await;
-    let mut restore = String::new();
-    for table in TABLES {
-        restore += &format!(
-            "delete from pipeline.{table}; insert into pipeline.{table} select * from copy_{table};"
-        );
-    }
     // All of these are there when the first of their batches is sent.
     let held = bench.base.hold().await;
     bench.events(FIRST, "new", 64);

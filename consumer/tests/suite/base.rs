@@ -139,6 +139,19 @@ impl Base {
     }
 
     /// One number.
+    /// Copies the tables that a consumer writes; the SQL that puts the copies in their place.
+    pub async fn copy_tables(&self) -> String {
+        let mut restore = String::new();
+        for table in ["progress", "processed_ids", "events", "parked"] {
+            self.sql(&format!("create table copy_{table} as select * from pipeline.{table}")).await;
+            restore += &format!(
+                "delete from pipeline.{table}; \
+                 insert into pipeline.{table} select * from copy_{table};"
+            );
+        }
+        restore
+    }
+
     pub async fn count(&self, sql: &str) -> i64 {
         let sql = AssertSqlSafe(self.named(sql));
         match self {

@@ -9,8 +9,6 @@ use shared::clock::Millis;
 use shared::log::Scanner;
 use shared::tenant::TenantId;
 
-use shared::{Process, Shutdown};
-
 pub use super::ahead::*;
 use super::base::Base;
 pub use super::deaths::*;
@@ -119,21 +117,7 @@ pub async fn a_crash_at_any_step_is_replayed_once(base: Base) {
     bench.config.batch_records_max = 3;
     bench.events(FIRST, "a", 40);
     bench.events(SECOND, "b", 40);
-    // The run is dropped, its workers with it, after ever more turns of the scheduler: each time at
-    // another await point of the way.
-    for turns in (1..40).map(|n: u32| 4 * n * n) {
-        let process = Process::alone(bench.clock.clone());
-        let consumer = bench.consumer(bench.base.store().await, &process);
-        let crash = async {
-            for _ in 0..turns {
-                tokio::task::yield_now().await;
-            }
-        };
-        tokio::select! {
-            ended = consumer.run(Shutdown::new()) => panic!("ended by itself: {ended:?}"),
-            () = crash => {}
-        }
-    }
+    bench.crashes(4, 40).await;
     let running = bench.drain().await;
     // A record at which it died twice is set aside, for it may be the one that kills; it was not.
     let other = "select count(*) from pipeline.parked where reason <> 'crash'";
@@ -150,26 +134,16 @@ pub async fn a_crash_at_any_step_is_replayed_once(base: Base) {
 }
 
 pub async fn a_database_that_went_back_is_replayed(base: Base) {
-    const TABLES: [&str; 4] = ["progress", "processed_ids", "events", "parked"];
     let bench = Bench::new(base).await;
     bench.events(FIRST, "old", 10);
     let running = bench.drain().await;
-    for table in TABLES {
-        let copy = format!("create table copy_{table} as select * from pipeline.{table}");
-        bench.base.sql(&copy).await;
-    }
+    let restore = bench.base.copy_tables().await;
     bench.events(FIRST, "lost", 20);
     bench.append(FIRST, NOON, "acme", "no event");
     bench.until_drained().await;
     assert_eq!(bench.count(EVENTS).await, 30);
 
-    let mut restore = "begin;".to_owned();
-    for table in TABLES {
-        restore += &format!(
-            "delete from pipeline.{table}; insert into pipeline.{table} select * from copy_{table};"
-        );
-    }
-    bench.base.sql(&(restore + "commit")).await;
+    bench.base.sql(&format!("begin;{restore}commit")).await;
     bench.events(FIRST, "new", 3);
     bench.until_drained().await;
     assert_eq!(bench.count(EVENTS).await, 33);

@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 use consumer::handler::Handled;
 use serde_json::Value;
 use shared::position::Offset;
-use shared::{Process, Shutdown};
 
 use super::base::Base;
 use super::{Bench, FIRST, NOON};
@@ -20,7 +19,7 @@ const EVENTS: &str = "select count(*) from pipeline.events";
 const PARKED: &str = "select count(*) from pipeline.parked";
 const OUTBOX: &str = "select count(*) from pipeline.outbox";
 
-async fn bench(base: Base, handled: Handled) -> Bench {
+pub async fn with_handler(base: Base, handled: Handled) -> Bench {
     let mut bench = Bench::new(base).await;
     bench.base.store().await.make_tables(&handled).await.expect("the tables are made");
     bench.handled = Some(handled);
@@ -35,7 +34,7 @@ fn table(base: &Base, name: &str) -> String {
     }
 }
 
-fn deposit(bench: &Bench, id: &str, to: &str, amount: i64) {
+pub fn deposit(bench: &Bench, id: &str, to: &str, amount: i64) {
     let value = format!(
         r#"{{"id":"{id}","type":"ledger.deposit","data":{{"to":"{to}","amount":{amount}}}}}"#
     );
@@ -106,7 +105,7 @@ async fn balances(bench: &Bench) -> BTreeMap<String, i64> {
 }
 
 /// The balances are the model's, and the sum of the entries.
-async fn adds_up(bench: &Bench, except: &str, when: &str) {
+pub async fn adds_up(bench: &Bench, except: &str, when: &str) {
     let (expected, refused) = model(bench, except);
     assert_eq!(balances(bench).await, expected, "{when}");
     let count = format!("select count(*) from {}", table(&bench.base, "ledger.refused"));
@@ -121,7 +120,7 @@ async fn adds_up(bench: &Bench, except: &str, when: &str) {
 }
 
 pub async fn a_ledger_adds_up_whatever_is_repeated(base: Base) {
-    let bench = bench(base, Handled::by(ledger::Ledger)).await;
+    let bench = with_handler(base, Handled::by(ledger::Ledger)).await;
     business(&bench, 0, 200);
     bench.drain().await.stop().await;
     adds_up(&bench, "nobody", "at once").await;
@@ -139,7 +138,7 @@ pub async fn a_ledger_adds_up_whatever_is_repeated(base: Base) {
 /// The database refuses what touches one account: those events are parked, each alone, and what is kept in
 /// memory goes back with each refused statement. Redriven, they are applied to what is there then.
 pub async fn a_refused_statement_takes_the_state_back(base: Base) {
-    let mut bench = bench(base, Handled::by(ledger::Ledger)).await;
+    let mut bench = with_handler(base, Handled::by(ledger::Ledger)).await;
     bench.config.retries_max = 0;
     let entries = table(&bench.base, "ledger.entries");
     match &bench.base {
@@ -203,29 +202,11 @@ fn bigint(bench: &Bench) -> &'static str {
     }
 }
 
-/// Drops runs after ever more turns of the scheduler, as kills do.
-async fn crashes(bench: &Bench) {
-    for turns in (1..30).map(|n: u32| 5 * n * n) {
-        let process = Process::alone(bench.clock.clone());
-        let store = bench.store().await.expect("no projections");
-        let consumer = bench.consumer(store, &process);
-        let crash = async {
-            for _ in 0..turns {
-                tokio::task::yield_now().await;
-            }
-        };
-        tokio::select! {
-            ended = consumer.run(Shutdown::new()) => panic!("ended by itself: {ended:?}"),
-            () = crash => {}
-        }
-    }
-}
-
 pub async fn a_ledger_survives_a_crash_at_any_step(base: Base) {
-    let mut bench = bench(base, Handled::by(ledger::Ledger)).await;
+    let mut bench = with_handler(base, Handled::by(ledger::Ledger)).await;
     bench.config.batch_records_max = 3;
     business(&bench, 0, 120);
-    crashes(&bench).await;
+    bench.crashes(5, 30).await;
     let running = bench.drain().await;
     let other = "select count(*) from pipeline.parked where reason <> 'crash'";
     assert_eq!(bench.count(other).await, 0);
@@ -308,7 +289,7 @@ async fn saga_ends(bench: &Bench, count: usize) {
 }
 
 pub async fn a_saga_pays_or_gives_back(base: Base) {
-    let bench = bench(base, Handled::by(saga::Saga)).await;
+    let bench = with_handler(base, Handled::by(saga::Saga)).await;
     stock(&bench);
     orders(&bench, 60);
     let running = bench.drain().await;
@@ -327,13 +308,13 @@ pub async fn a_saga_pays_or_gives_back(base: Base) {
 }
 
 pub async fn a_saga_survives_a_crash_at_any_step(base: Base) {
-    let mut bench = bench(base, Handled::by(saga::Saga)).await;
+    let mut bench = with_handler(base, Handled::by(saga::Saga)).await;
     bench.config.batch_records_max = 3;
     // Before anything dies: an order that comes before its stock is rejected, and rightly.
     stock(&bench);
     bench.drain().await.stop().await;
     orders(&bench, 40);
-    crashes(&bench).await;
+    bench.crashes(5, 30).await;
     let running = bench.start().await;
     bench
         .until("the log was read", async || {

@@ -156,6 +156,25 @@ impl Bench {
         running
     }
 
+    /// Drops runs, their workers with them, after ever more turns of the scheduler, as kills do: each time
+    /// at another await point of the way.
+    pub async fn crashes(&self, step: u32, runs: u32) {
+        for turns in (1..runs).map(|n| step * n * n) {
+            let process = Process::alone(self.clock.clone());
+            let store = self.store().await.expect("statements that change rows");
+            let consumer = self.consumer(store, &process);
+            let crash = async {
+                for _ in 0..turns {
+                    tokio::task::yield_now().await;
+                }
+            };
+            tokio::select! {
+                ended = consumer.run(Shutdown::new()) => panic!("ended by itself: {ended:?}"),
+                () = crash => {}
+            }
+        }
+    }
+
     pub async fn until_drained(&self) {
         self.until("the position is the log's end", async || {
             let positions = self.base.positions().await;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use consumer::outbox::target::{HEADER_OUTBOX_ID, Target};
 use consumer::outbox::{Sink, Sinks};
-use shared::config::{Origin, SinkConfig, SinkOrder, SinkTarget, WebhookConfig, WebhookUrl};
+use shared::config::{SinkConfig, SinkOrder, SinkTarget, WebhookConfig, WebhookUrl};
 use shared::log::memory::PublisherMemory;
 use shared::log::{Publisher, Unpublished};
 use shared::{Process, Shutdown};
@@ -22,7 +22,6 @@ const EVENTS: &str = "select count(*) from pipeline.events";
 fn webhook(receiver: &Receiver) -> SinkConfig {
     SinkConfig {
         name: "crm".to_owned(),
-        place: Origin::Default,
         types: vec!["order.*".to_owned()],
         class: None,
         order: SinkOrder::Entity,
@@ -306,28 +305,14 @@ pub async fn only_what_is_applied_is_sent(base: Base) {
     running.stop().await;
 }
 
-/// Dropped after ever more turns of the scheduler, as a killed process is: nothing is lost, ids and the
-/// order of first deliveries stay.
+/// Dropped after ever more turns of the scheduler, as a killed process is: nothing is lost, and ids stay.
 pub async fn a_crash_at_any_step_loses_no_delivery(base: Base) {
     let (mut bench, receiver) = bench(base).await;
     bench.config.batch_records_max = 3;
     for n in 0..40 {
         order(&bench, ["a", "b"][n % 2], n / 2);
     }
-    for turns in (1..30).map(|n: u32| 6 * n * n) {
-        let process = Process::alone(bench.clock.clone());
-        let store = bench.store().await.expect("no projections");
-        let consumer = bench.consumer(store, &process);
-        let crash = async {
-            for _ in 0..turns {
-                tokio::task::yield_now().await;
-            }
-        };
-        tokio::select! {
-            ended = consumer.run(Shutdown::new()) => panic!("ended by itself: {ended:?}"),
-            () = crash => {}
-        }
-    }
+    bench.crashes(6, 30).await;
     let running = bench.drain().await;
     bench.redrive().await;
     bench.until("all are applied", async || bench.count(EVENTS).await == 40).await;

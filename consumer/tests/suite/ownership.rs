@@ -152,14 +152,10 @@ pub async fn lag_grows_while_the_store_is_away_and_goes_with_the_partition(base:
 
 /// Nothing comes that would meet the fence: the row alone shows it.
 pub async fn an_idle_partition_notices_a_database_that_went_back(base: Base) {
-    const TABLES: [&str; 4] = ["progress", "processed_ids", "events", "parked"];
     let bench = Bench::new(base).await;
     bench.events(FIRST, "old", 10);
     let restarted = bench.drain().await;
-    for table in TABLES {
-        let copy = format!("create table copy_{table} as select * from pipeline.{table}");
-        bench.base.sql(&copy).await;
-    }
+    let restore = bench.base.copy_tables().await;
     bench.events(FIRST, "lost", 20);
     bench.until_drained().await;
     restarted.stop().await;
@@ -168,13 +164,7 @@ pub async fn an_idle_partition_notices_a_database_that_went_back(base: Base) {
     let epochs = "select max(epoch) from pipeline.progress where partition = 0";
     let least = "select min(epoch) from pipeline.progress";
     bench.until("both are claimed", async || bench.count(least).await == 2).await;
-    let mut restore = "begin;".to_owned();
-    for table in TABLES {
-        restore += &format!(
-            "delete from pipeline.{table}; insert into pipeline.{table} select * from copy_{table};"
-        );
-    }
-    bench.base.sql(&(restore + "commit")).await;
+    bench.base.sql(&format!("begin;{restore}commit")).await;
     bench.until("all are there again", async || bench.count(EVENTS).await == 30).await;
     assert_eq!(bench.count(epochs).await, 3, "above every claim there was");
     // The other one has never had a record, and its claim is gone, too.

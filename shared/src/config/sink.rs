@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Origin, WebhookUrl};
+use super::WebhookUrl;
 use crate::position::Class;
 
 /// What no sink may be called: the way back into the log.
@@ -28,8 +28,6 @@ pub(super) const ROWS_MAX: u64 = 1_000_000;
 pub struct SinkConfig {
     /// Unique.
     pub name: String,
-    /// Where it stands, for messages.
-    pub place: Origin,
     /// Types, and prefixes of types that end in `*`.
     pub types: Vec<String>,
     /// Only this class's events.
@@ -53,7 +51,6 @@ impl SinkConfig {
     pub fn of_log() -> Self {
         Self {
             name: LOG_SINK.to_owned(),
-            place: Origin::Default,
             types: Vec::new(),
             class: None,
             order: SinkOrder::Entity,

@@ -107,4 +107,5 @@ select
     (select count(*) from repeated where first_digest <> payload_digest) as conflicts,
     (select count(*) from batch b where b.unseen and b.bucket - 1 in (select n.bucket from known n))
         as spared,
-    (select count(*) from batch b where not b.unseen and b.seen is not null) as met
+    (select count(*) from batch b where b.bucket - 1 = any($36) and not b.unseen and b.seen is not null)
+        as met

@@ -33,9 +33,9 @@ const ROW_BYTES_MIN: u64 = 80;
 /// How long a bucket's writers and vacuum are waited for.
 const SEAL_WAIT_MS: i32 = 2_000;
 
-/// The filters of one process, newest bucket last.
+/// The filter of one process: only one bucket is asked all the time.
 #[derive(Debug, Default)]
-pub(super) struct Filters(RwLock<Vec<Arc<Filter>>>);
+pub(super) struct Filters(RwLock<Option<Arc<Filter>>>);
 
 /// All ids of one bucket under one mark.
 pub(super) struct Filter {
@@ -54,7 +54,7 @@ impl std::fmt::Debug for Filter {
     }
 }
 
-/// What the filters say of a batch: `$35` to `$37` of its statement.
+/// What the filter says of a batch: `$35` to `$37` of its statement.
 #[derive(Default)]
 pub(super) struct FilterColumns {
     unseen: Vec<bool>,
@@ -76,18 +76,18 @@ impl FilterColumns {
 }
 
 impl Filters {
-    /// Asks them about the rows of a batch.
+    /// Asks it about the rows of a batch.
     pub(super) fn ask(&self, rows: &[Row<'_>]) -> FilterColumns {
-        let filters = self.0.read().clone();
+        let filter = self.0.read().clone();
         let mut columns = FilterColumns {
             unseen: Vec::with_capacity(rows.len()),
-            buckets: filters.iter().map(|one| one.bucket.0).collect(),
-            marks: filters.iter().map(|one| one.mark.clone()).collect(),
+            buckets: filter.iter().map(|one| one.bucket.0).collect(),
+            marks: filter.iter().map(|one| one.mark.clone()).collect(),
             ..FilterColumns::default()
         };
         for row in rows {
             let before = Bucket(row.bucket.0 - 1);
-            let filter = filters.iter().find(|one| one.bucket == before);
+            let filter = filter.as_ref().filter(|one| one.bucket == before);
             let positive = filter.map(|one| one.bloom.check(row.identity.digest.as_slice()));
             columns.asked += u64::from(positive.is_some());
             columns.positive += u64::from(positive == Some(true));
@@ -96,21 +96,17 @@ impl Filters {
         columns
     }
 
-    fn of(&self, bucket: Bucket) -> Option<Arc<Filter>> {
-        self.0.read().iter().find(|one| one.bucket == bucket).map(Arc::clone)
+    fn holds(&self, bucket: Bucket, mark: &str) -> bool {
+        self.0.read().as_ref().is_some_and(|one| one.bucket == bucket && one.mark == mark)
     }
 
-    /// In the place of the others: only one bucket is asked all the time.
     fn put(&self, filter: Filter) {
-        *self.0.write() = vec![Arc::new(filter)];
+        *self.0.write() = Some(Arc::new(filter));
     }
 
     pub(super) fn known(&self) -> Known {
-        let filters = self.0.read();
-        Known {
-            ids: filters.iter().map(|one| one.ids).sum(),
-            bytes: filters.iter().map(|one| one.bloom.len() / 8).sum(),
-        }
+        let known = |one: &Arc<Filter>| Known { ids: one.ids, bytes: one.bloom.len() / 8 };
+        self.0.read().as_ref().map(known).unwrap_or_default()
     }
 }
 
@@ -143,9 +139,13 @@ impl PostgresStore {
             .bind(SEAL_WAIT_MS)
             .fetch_one(&mut *lease);
         let sealed = tokio::time::timeout(STATEMENT_TIMEOUT, sealed).await;
-        let mark: Option<String> = lease.settled(sealed)?;
+        let mark: Option<String> = match lease.settled(sealed) {
+            // A vacuum is on it, or a writer that takes its time.
+            Err(error) if error.is_busy() => None,
+            mark => mark?,
+        };
         let Some(mark) = mark else { return Ok(Reading::NotYet) };
-        if self.filters.of(bucket).is_some_and(|filter| filter.mark == mark) {
+        if self.filters.holds(bucket, &mark) {
             return Ok(Reading::Known);
         }
         let began = Instant::now();

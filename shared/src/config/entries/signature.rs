@@ -65,12 +65,12 @@ fn scheme(
 ) -> Option<SignatureScheme> {
     let tolerance = tolerance(settings, table);
     if name == "hmac-sha256" {
-        refuse(settings, table, &["tolerance_s"], name);
+        refuse(settings, table, &["tolerance_s"], "scheme", name);
         let header = required(settings, table, "header", text)?;
         let prefix = text(settings, &format!("{table}.prefix")).unwrap_or_default();
         return Some(SignatureScheme::Body { header, prefix });
     }
-    refuse(settings, table, &["header", "prefix"], name);
+    refuse(settings, table, &["header", "prefix"], "scheme", name);
     signed_id(settings, entry, name);
     Some(match name {
         "stripe" => SignatureScheme::Stripe { tolerance },
@@ -86,12 +86,18 @@ fn tolerance(settings: &Settings, table: &str) -> Duration {
     }
 }
 
-/// What the scheme says by itself.
-fn refuse(settings: &mut Settings, table: &str, members: &[&str], scheme: &str) {
+/// What has no meaning where another member of the table has this value.
+pub(super) fn refuse(
+    settings: &mut Settings,
+    table: &str,
+    members: &[&str],
+    other: &str,
+    value: &str,
+) {
     for member in members {
         let path = format!("{table}.{member}");
         if settings.value(&path).is_some() {
-            let message = format!("has no meaning with `scheme` = `{scheme}`");
+            let message = format!("has no meaning with `{other}` = `{value}`");
             settings.fault(settings.origin(&path), &path, Wrong::new(message));
         }
     }
@@ -188,7 +194,9 @@ pub(super) fn decoded(
 ) -> Option<Vec<Vec<u8>>> {
     let bytes = |secret: &Vec<u8>| {
         let text = std::str::from_utf8(secret).ok()?;
-        BASE64.decode(text.strip_prefix(SECRET_PREFIX).unwrap_or(text)).ok()
+        let key = BASE64.decode(text.strip_prefix(SECRET_PREFIX).unwrap_or(text)).ok();
+        // Whatever is signed with nothing is signed by anybody.
+        key.filter(|key| !key.is_empty())
     };
     let all: Option<Vec<_>> = secrets.iter().map(bytes).collect();
     if all.is_none() {

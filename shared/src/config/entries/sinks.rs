@@ -14,11 +14,12 @@ use super::super::{
     Backend, Purpose, SinkConfig, SinkOrder, SinkTarget, Sources, WebhookConfig, WebhookUrl,
 };
 use super::projections::patterns;
-use super::{required, signature};
+use super::required;
+use super::signature::{self, refuse};
 use crate::position::Class;
 
 /// The settings that only webhooks have.
-const OF_WEBHOOKS: [&str; 7] = [
+const OF_WEBHOOKS: [&str; 8] = [
     "url",
     "signature",
     "secret_env",
@@ -26,6 +27,8 @@ const OF_WEBHOOKS: [&str; 7] = [
     "concurrency",
     "connect_timeout_ms",
     "timeout_ms",
+    // A topic that fails, fails for all: nothing of it is given up.
+    "age_s_max",
 ];
 
 /// The sinks; none in a process that applies nothing, so that it needs none of their secrets.
@@ -101,7 +104,6 @@ fn sink(
     let rows_max = number(settings, &member("rows_max"), ROWS_MAX);
     Some(SinkConfig {
         name: called?,
-        place: settings.origin(entry),
         types: types?,
         class,
         order,
@@ -114,9 +116,7 @@ fn sink(
 }
 
 fn topic(settings: &mut Settings, backend: &Backend, entry: &str) -> Option<SinkTarget> {
-    for other in OF_WEBHOOKS {
-        meaningless(settings, &format!("{entry}.{other}"), "kafka");
-    }
+    refuse(settings, entry, &OF_WEBHOOKS, "kind", "kafka");
     let topic = required(settings, entry, "topic", text)?;
     let path = format!("{entry}.topic");
     match backend {
@@ -139,17 +139,11 @@ fn topic(settings: &mut Settings, backend: &Backend, entry: &str) -> Option<Sink
 }
 
 fn webhook(settings: &mut Settings, sources: &Sources, entry: &str) -> Option<SinkTarget> {
-    meaningless(settings, &format!("{entry}.topic"), "webhook");
+    refuse(settings, entry, &["topic"], "kind", "webhook");
     let url = required(settings, entry, "url", text);
     let secrets = match name(settings, &format!("{entry}.signature")) {
         "none" => {
-            for member in ["secret_env", "secret_file"] {
-                let path = format!("{entry}.{member}");
-                if settings.value(&path).is_some() {
-                    let message = "has no meaning with `signature` = `none`";
-                    settings.fault(settings.origin(&path), &path, Wrong::new(message));
-                }
-            }
+            refuse(settings, entry, &["secret_env", "secret_file"], "signature", "none");
             Some(Vec::new())
         }
         _ => {
@@ -174,13 +168,6 @@ fn webhook(settings: &mut Settings, sources: &Sources, entry: &str) -> Option<Si
         connect_timeout: Duration::from_millis(connect),
         timeout: Duration::from_millis(answer),
     }))
-}
-
-fn meaningless(settings: &mut Settings, path: &str, kind: &str) {
-    if settings.value(path).is_some() {
-        let message = format!("has no meaning with `kind` = `{kind}`");
-        settings.fault(settings.origin(path), path, Wrong::new(message));
-    }
 }
 
 fn number(settings: &Settings, path: &str, default: u64) -> u64 {

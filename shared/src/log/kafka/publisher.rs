@@ -63,6 +63,24 @@ impl TopicPublisher {
     }
 
     fn write(&self, publications: &[Publication]) -> Vec<Result<(), Unpublished>> {
+        let mut outcomes = self.write_together(publications);
+        if publications.len() == 1 {
+            return outcomes;
+        }
+        // A broker judges a batch and says it of all its records: alone, each has an answer of its own.
+        for (publication, outcome) in publications.iter().zip(&mut outcomes) {
+            if *outcome != Err(Unpublished::TooLarge) {
+                continue;
+            }
+            *outcome = self.write_together(std::slice::from_ref(publication)).swap_remove(0);
+            if matches!(outcome, Err(Unpublished::Unavailable(_))) {
+                break;
+            }
+        }
+        outcomes
+    }
+
+    fn write_together(&self, publications: &[Publication]) -> Vec<Result<(), Unpublished>> {
         let unsaid = || Err(unavailable(&"no broker said that it has it"));
         let producer = match self.living() {
             Ok(producer) => producer,

@@ -289,52 +289,47 @@ pub(super) fn control_change(config: &KafkaConfig) -> Result<ClientConfig, Kafka
     Ok(client)
 }
 
-/// Settings of the producer of the DLQ topic: a page of copies at a time, each waited for.
+/// Settings of the producer of the DLQ topic.
 pub(super) fn dead_letters(config: &KafkaConfig) -> Result<ClientConfig, KafkaError> {
-    let largest = config.dlq_spec().message_bytes_max;
-    let mut client = common(config, "dlq");
+    let mut client = page_writer(config, "dlq")?;
     client
-        .set("compression.type", "lz4")
-        .set("request.timeout.ms", "5000")
-        .set("retry.backoff.ms", "100");
-    pass_through(&mut client, config)?;
-    client
-        // What one page holds travels together.
-        .set("linger.ms", "5")
-        .set("acks", "all")
         // At least once is all that a mirror promises, and an idempotent producer could end for good.
         .set("enable.idempotence", "false")
         // Copies stand in their order.
-        .set("max.in.flight.requests.per.connection", "1")
-        .set("message.timeout.ms", MESSAGE_TIMEOUT_MS.to_string())
-        .set("message.max.bytes", largest.clamp(1_000, 1_000_000_000).to_string())
-        .set("allow.auto.create.topics", "false");
+        .set("max.in.flight.requests.per.connection", "1");
     Ok(client)
 }
 
-/// Settings of the producer of a sink's topic: a page of records at a time, each waited for.
+/// Settings of the producer of a sink's topic.
 pub(super) fn sink(config: &KafkaConfig) -> Result<ClientConfig, KafkaError> {
-    let largest = config.dlq_spec().message_bytes_max;
-    let mut client = common(config, "sink");
+    let mut client = page_writer(config, "sink")?;
     client
-        .set("compression.type", "lz4")
-        .set("request.timeout.ms", "5000")
-        .set("retry.backoff.ms", "100");
-    pass_through(&mut client, config)?;
-    client
-        // What one page holds travels together.
-        .set("linger.ms", "5")
-        .set("acks", "all")
         // No record twice in one call, and none before one that failed: then the producer ends, and what
         // it had left fails with it.
         .set("enable.idempotence", "true")
         .set("enable.gapless.guarantee", "true")
         .set("max.in.flight.requests.per.connection", "5")
         .set("message.send.max.retries", i32::MAX.to_string())
+        // A key's partition is the one that Java clients choose.
+        .set("partitioner", "murmur2_random");
+    Ok(client)
+}
+
+/// What writes a topic beside the log has in common: a page of records at a time, each waited for.
+fn page_writer(config: &KafkaConfig, name: &str) -> Result<ClientConfig, KafkaError> {
+    let largest = config.dlq_spec().message_bytes_max;
+    let mut client = common(config, name);
+    client
+        .set("compression.type", "lz4")
+        .set("request.timeout.ms", "5000")
+        .set("retry.backoff.ms", "100");
+    pass_through(&mut client, config)?;
+    client
+        // What one page holds travels together.
+        .set("linger.ms", "5")
+        .set("acks", "all")
         .set("message.timeout.ms", MESSAGE_TIMEOUT_MS.to_string())
         .set("message.max.bytes", largest.clamp(1_000, 1_000_000_000).to_string())
-        // A key's partition is the one that Java clients choose.
-        .set("partitioner", "murmur2_random")
         .set("allow.auto.create.topics", "false");
     Ok(client)
 }
